@@ -1,0 +1,1 @@
+"""What every Antiphon process shares. Knows nothing about speech."""

@@ -1,0 +1,72 @@
+"""Settings come from ANTIPHON_<SERVICE>_… variables, are read once, and are refused when a name is unknown."""
+
+import os
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import ConfigError
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class ServerSettings(BaseSettings):
+    """What every gRPC server of ours can be told. Each service adds its own and names its prefix."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    bind: Annotated[str, Field(description="host:port to serve gRPC on; port 0 takes a free one.")]
+    metrics_bind: Annotated[str, Field(description="host:port to serve Prometheus on; empty: not at all.")] = ""
+    backend: Annotated[str, Field(description="Which backend runs the model, by name or as module:class.")] = "stub"
+    slots: Annotated[int, Field(ge=1, description="Streams the model takes at once.")] = 8
+    drain_s: Annotated[float, Field(ge=0, description="From SIGTERM, how long new streams are still taken.")] = 0.0
+    grace_s: Annotated[float, Field(ge=0, description="After that, how long open streams may go on.")] = 30.0
+    token_secret_file: Annotated[Path | None, Field(description="Demand a token signed with this secret.")] = None
+    tls_cert_file: Annotated[Path | None, Field(description="Serve TLS with this PEM chain; re-read on change.")] = None
+    tls_key_file: Annotated[Path | None, Field(description="The chain's private key.")] = None
+    tls_client_ca_file: Annotated[Path | None, Field(description="Demand client certificates from this CA.")] = None
+    allow_open: Annotated[bool, Field(description="Serve beyond loopback without tokens all the same.")] = False
+    log_format: Annotated[str, Field(pattern="^(color|json)$", description="color or json.")] = "color"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ServerSettings":
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        if not (is_loopback(self.bind) or self.token_secret_file or self.allow_open):
+            raise ValueError(f"bind {self.bind} is reachable from outside: set token_secret_file, or allow_open=true")
+        return self
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine can reach "host:port"."""
+    host = bind.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_settings(cls: type[S], *, others: Sequence[str] = (), **overrides: Any) -> S:
+    """Reads `cls` from the environment.
+
+    `others` are prefixes under `cls`'s own that belong to someone else, such as "ANTIPHON_ASR_MOONSHINE__".
+    Raises ConfigError for a variable with the prefix that no field knows, and for a value that is not allowed.
+    """
+    prefix = cls.model_config["env_prefix"]
+    known = {f"{prefix}{name}".upper() for name in cls.model_fields}
+    for name in os.environ:
+        if name.startswith(prefix) and name not in known and not name.startswith(tuple(others)):
+            raise ConfigError(f"unknown setting {name}: known are {', '.join(sorted(known))}")
+    try:
+        return cls(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{prefix}{'_'.join(map(str, p['loc'])).upper()}: {p['msg']} (got {p['input']!r})" if p["loc"] else p["msg"]
+            for p in error.errors()
+        )
+        raise ConfigError(problems) from error

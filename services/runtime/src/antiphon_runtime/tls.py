@@ -1,0 +1,60 @@
+"""TLS from files that are read again when they change, so that a renewed certificate needs no restart."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from .errors import ConfigError
+
+
+def read_pem(path: Path) -> bytes:
+    """Raises ConfigError when the file is not there or is no PEM."""
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    if b"-----BEGIN" not in pem:
+        raise ConfigError(f"{path} is not a PEM file")
+    return pem
+
+
+class Watched:
+    """A set of PEM files, and whether any has changed since it was last read."""
+
+    def __init__(self, *paths: Path | None) -> None:
+        self._paths = paths
+        self._seen: tuple[tuple[int, int], ...] = ()
+
+    def changed(self) -> bool:
+        try:
+            stats = [path.stat() for path in self._paths if path]
+        except OSError:  # between two files of a renewal: keep what we have
+            return False
+        now = tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+        changed, self._seen = now != self._seen, now
+        return changed
+
+    def read(self) -> list[bytes | None]:
+        return [read_pem(path) if path else None for path in self._paths]
+
+
+def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
+    """Credentials that look at the files at each handshake; with `client_ca`, clients must show a certificate."""
+    files = Watched(cert, key, client_ca)
+    files.changed()
+
+    def configuration() -> Any:
+        chain, private_key, ca = files.read()
+        return grpc.ssl_server_certificate_configuration([(private_key, chain)], root_certificates=ca)  # type: ignore[list-item]
+
+    first = configuration()
+
+    def fetch() -> Any:
+        try:
+            return configuration() if files.changed() else None
+        except ConfigError:  # half-written: the next handshake looks again
+            files.changed()
+            return None
+
+    return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=client_ca is not None)
