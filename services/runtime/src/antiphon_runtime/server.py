@@ -26,6 +26,13 @@ from .stream import Drain
 
 log = logging.getLogger(__name__)
 
+SERVER_OPTIONS = [
+    # Otherwise two processes share a port in silence.
+    ("grpc.so_reuseport", 0),
+    # Our clients ping this often to notice a dead peer; the default would call that abuse.
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -64,8 +71,7 @@ async def listening(
     host = Host(registry or CollectorRegistry(), Drain(settings.grace_s))
     verifier = Verifier(read_secret(settings.token_secret_file), service) if settings.token_secret_file else None
     interceptor = RpcInterceptor(RpcMetrics.register(host.registry), service, verifier)
-    # Without so_reuseport=0 two processes share a port in silence.
-    server = grpc.aio.server(interceptors=[interceptor], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
     health = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = _bind(server, settings)

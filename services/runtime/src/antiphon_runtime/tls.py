@@ -58,3 +58,28 @@ def server_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.Se
             return None
 
     return grpc.dynamic_ssl_server_credentials(first, fetch, require_client_authentication=client_ca is not None)
+
+
+class ClientTls:
+    """A client's TLS files. `credentials()` reads them again when they have changed."""
+
+    def __init__(self, ca: Path, cert: Path | None = None, key: Path | None = None) -> None:
+        if bool(cert) != bool(key):
+            raise ConfigError("a client certificate and its key go together")
+        self._files = Watched(ca, key, cert)
+        self._files.changed()
+        self._credentials = grpc.ssl_channel_credentials(*self._files.read())
+
+    def renewed(self) -> bool:
+        """Whether the files changed since the last call; from then on `credentials` are the new ones."""
+        if not self._files.changed():
+            return False
+        try:
+            self._credentials = grpc.ssl_channel_credentials(*self._files.read())
+        except ConfigError:  # half-written: the next look finds the rest changed
+            return False
+        return True
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        return self._credentials
