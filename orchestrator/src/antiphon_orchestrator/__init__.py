@@ -1,0 +1,1 @@
+"""Conversations: Pipecat pipelines over Antiphon's four gRPC services."""

@@ -1,0 +1,105 @@
+"""Named agents from one YAML file: what each says, how it sounds, what it can do."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from antiphon_runtime.errors import ConfigError
+
+from .tools import TOOLS
+
+
+class Example(BaseModel):
+    """A turn of the conversation that the model is shown before the real one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: str
+    assistant: str
+
+
+class Agent(BaseModel):
+    """One agent. Whatever is left out is the services' own default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    system_prompt: str = Field(min_length=1)
+    examples: tuple[Example, ...] = ()
+    greeting: str = ""
+    voice: str = ""
+    language: str = ""
+    model: str = ""
+    tools: tuple[str, ...] = ()
+    knowledge_file: Path | None = None
+    max_token_count: int = Field(default=96, ge=1, le=4096)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    turn_policy: Literal["smart-turn", "fixed-pause"] = "smart-turn"
+
+    @field_validator("tools")
+    @classmethod
+    def _known(cls, tools: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(tools) - set(TOOLS)):
+            raise ValueError(f"unknown tool {', '.join(unknown)}: there are {', '.join(sorted(TOOLS))}")
+        return tools
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The context that a conversation starts with, as OpenAI messages."""
+        messages: list[dict[str, Any]] = [{"role": "system", "content": self.system_prompt}]
+        for example in self.examples:
+            messages.append({"role": "user", "content": example.user})
+            messages.append({"role": "assistant", "content": example.assistant})
+        return messages
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    default: str
+    agents: dict[str, Agent] = Field(min_length=1)
+
+
+class Agents:
+    """The agents there are, one of them the default."""
+
+    def __init__(self, default: str, agents: dict[str, Agent]) -> None:
+        self.default = default
+        self._agents = agents
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._agents)
+
+    def get(self, name: str) -> Agent | None:
+        """The named agent, the default one for "", None when there is none of that name."""
+        return self._agents.get(name or self.default)
+
+    @classmethod
+    def load(cls, path: Path) -> "Agents":
+        """Raises ConfigError when the file cannot be read, or says what is wrong with which field."""
+        try:
+            content = yaml.safe_load(path.read_text())
+            file = _File.model_validate(content)
+        except OSError as error:
+            raise ConfigError(f"agents file {path} cannot be read: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"agents file {path} is not YAML: {error}") from error
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+            raise ConfigError(f"agents file {path}: {problems}") from error
+        if file.default not in file.agents:
+            raise ConfigError(f"agents file {path}: default {file.default!r} is none of {', '.join(file.agents)}")
+        return cls(file.default, {name: _placed(agent, path.parent) for name, agent in file.agents.items()})
+
+
+def _placed(agent: Agent, folder: Path) -> Agent:
+    """The agent with its knowledge file found from the agents file's folder."""
+    if agent.knowledge_file is None:
+        if "look_up" in agent.tools:
+            raise ConfigError("the tool look_up needs a knowledge_file")
+        return agent
+    path = folder / agent.knowledge_file
+    if not path.is_file():
+        raise ConfigError(f"knowledge file {path} is not there")
+    return agent.model_copy(update={"knowledge_file": path})

@@ -1,0 +1,18 @@
+"""Pipecat services over Antiphon's gRPC services. Any Pipecat bot can use them on their own; see the README."""
+
+from .asr import AntiphonSTTService
+from .frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame, TurnVerdictFrame
+from .llm import AntiphonLLMService
+from .tts import AntiphonTTSService
+from .turn import AntiphonTurnProcessor
+
+__all__ = [
+    "AntiphonLLMService",
+    "AntiphonSTTService",
+    "AntiphonTTSService",
+    "AntiphonTurnProcessor",
+    "CommitTurnFrame",
+    "EmptyUtteranceFrame",
+    "SpeechPausedFrame",
+    "TurnVerdictFrame",
+]

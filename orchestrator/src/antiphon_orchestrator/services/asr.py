@@ -1,0 +1,203 @@
+"""Pipecat speech-to-text over antiphon.asr.v1."""
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loguru import logger
+from pipecat.frames.frames import (
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    InterimTranscriptionFrame,
+    TranscriptionFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
+from pipecat.services.settings import STTSettings
+from pipecat.services.stt_service import STTService
+from pipecat.utils.time import time_now_iso8601
+from pipecat.utils.tracing.service_decorators import traced_stt
+
+from antiphon.asr.v1 import asr_pb2 as pb
+from antiphon.common.v1 import audio_pb2
+from antiphon_runtime.client import Replicas, Stream
+
+from .frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame
+from .link import GrpcErrors, Link, call_metadata, describe
+
+BYTES_PER_SAMPLE = 2
+
+
+@dataclass(slots=True)
+class _Pending:
+    mode: "pb.FinalizeMode.ValueType"
+    sample: int
+    asked_s: float
+
+
+class AntiphonSTTService(GrpcErrors, STTService):
+    """One stream for the whole call. A lost stream is opened on another replica and hears the utterance again.
+
+    At each SpeechPausedFrame the server is asked to SPECULATE, so that its answer is at hand when the turn is
+    committed; CommitTurnFrame asks it to COMMIT. In a bot without Antiphon's turn-taking set
+    `commit_on_vad_stop`, and each VADUserStoppedSpeakingFrame commits.
+    """
+
+    def __init__(
+        self,
+        *,
+        replicas: Replicas,
+        language: str = "",
+        model: str = "",
+        session_id: str = "",
+        commit_on_vad_stop: bool = False,
+        replay_s: float = 30.0,
+        **kwargs: Any,
+    ) -> None:
+        """`replay_s` bounds the audio of the unfinished utterance that is kept for a replica's loss."""
+        super().__init__(
+            settings=STTSettings(model=model or None, language=language or None), ttfs_p99_latency=0.6, **kwargs
+        )
+        self._replicas = replicas
+        self._session_id = session_id
+        self._commit_on_vad_stop = commit_on_vad_stop
+        self._replay_s = replay_s
+        self._link: Link | None = None
+        self._heard_samples = 0
+        self._base_sample = 0
+        self._kept: deque[tuple[int, bytes]] = deque()
+        self._pending: dict[int, _Pending] = {}
+        self._next_id = 1
+        self._renew_when_quiet = False
+
+    def can_generate_metrics(self) -> bool:
+        return True
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
+        await super().setup(setup)
+        config = pb.TranscribeConfig(
+            audio=audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=self.sample_rate),
+            model=self._settings.model or "",
+            language_code=str(self._settings.language or ""),
+            interim_results=True,
+        )
+        self._link = Link(
+            self._replicas,
+            pb.TranscribeRequest(config=config),
+            on_open=self._opened,
+            on_event=self._on_event,
+            on_lost=self._lost,
+            metadata=call_metadata(self, self._session_id),
+        )
+        self._link_task = self.create_task(self._link.run(), "asr_link")
+
+    async def stop(self, frame: EndFrame) -> None:
+        await super().stop(frame)
+        await self._close()
+
+    async def cancel(self, frame: CancelFrame) -> None:
+        await super().cancel(frame)
+        await self._close()
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._link:
+            self._link = None
+            await self.cancel_task(self._link_task)
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        if isinstance(frame, InputAudioRawFrame):
+            self._heard_samples += len(frame.audio) // BYTES_PER_SAMPLE
+        await super().process_frame(frame, direction)
+        if isinstance(frame, SpeechPausedFrame):
+            self._finalize(pb.FINALIZE_MODE_SPECULATE, frame.sample)
+        elif isinstance(frame, CommitTurnFrame):
+            self._commit(frame.sample)
+        elif isinstance(frame, VADUserStoppedSpeakingFrame) and self._commit_on_vad_stop:
+            self._commit(self._heard_samples)
+
+    async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
+        self._kept.append((self._heard_samples, audio))
+        while self._kept[0][0] < self._heard_samples - self._replay_s * self.sample_rate:
+            self._kept.popleft()
+        link = self._link
+        if link and link.connected and not link.send(pb.TranscribeRequest(audio=audio)):
+            logger.warning(f"{self}: the recognizer takes no audio, changing replica")
+            link.renew()
+        yield None
+
+    def _commit(self, sample: int) -> None:
+        self.request_finalize()
+        self._finalize(pb.FINALIZE_MODE_COMMIT, sample)
+
+    def _finalize(self, mode: "pb.FinalizeMode.ValueType", sample: int) -> None:
+        number, self._next_id = self._next_id, self._next_id + 1
+        self._pending[number] = _Pending(mode, sample, time.monotonic())
+        if self._link:
+            self._link.send(self._request(number))
+
+    def _request(self, number: int) -> pb.TranscribeRequest:
+        pending = self._pending[number]
+        end = max(1, pending.sample - self._base_sample)
+        return pb.TranscribeRequest(finalize=pb.Finalize(id=number, mode=pending.mode, end_sample=end))
+
+    def _opened(self, _: Stream) -> Sequence[pb.TranscribeRequest]:
+        """The unfinished utterance and the commits that a lost stream left unanswered."""
+        kept = list(self._kept)
+        length = sum(len(audio) for _, audio in kept) // BYTES_PER_SAMPLE
+        self._base_sample = (kept[-1][0] if kept else self._heard_samples) - length
+        self._pending = {n: p for n, p in self._pending.items() if p.mode == pb.FINALIZE_MODE_COMMIT}
+        return [pb.TranscribeRequest(audio=audio) for _, audio in kept] + [self._request(n) for n in self._pending]
+
+    async def _lost(self, error: Exception, final: bool) -> None:
+        await self.push_error(f"asr: {describe(error)}", exception=error, force_treat_as_permanent=final)
+
+    async def _on_event(self, event: pb.TranscribeResponse) -> None:
+        match event.WhichOneof("event"):
+            case "transcript":
+                text = event.transcript.text
+                await self.push_frame(
+                    InterimTranscriptionFrame(text, self._user_id, time_now_iso8601(), None, result=event)
+                )
+            case "finalized":
+                await self._on_finalized(event.finalized)
+            case "draining" if self._link:
+                self._renew_when_quiet = True
+                if not self._user_speaking and not self._pending:
+                    self._renew()
+            case _:
+                pass  # a later server's event
+
+    def _renew(self) -> None:
+        self._renew_when_quiet = False
+        if self._link:
+            self._link.renew()
+
+    async def _on_finalized(self, done: pb.Finalized) -> None:
+        pending = self._pending.pop(done.id, None)
+        if pending is None or pending.mode != pb.FINALIZE_MODE_COMMIT:
+            return
+        while self._kept and self._kept[0][0] <= pending.sample:
+            self._kept.popleft()
+        if done.empty:
+            await self.stop_ttfb_metrics()
+            await self._cancel_ttfb_timeout()
+            await self.push_frame(EmptyUtteranceFrame())
+        else:
+            self.confirm_finalize()
+            await self.emit_stt_usage_metrics()
+            await self.push_frame(TranscriptionFrame(done.text, self._user_id, time_now_iso8601(), None, result=done))
+            await self._handle_transcription(done.text, True)
+        if self._renew_when_quiet and not self._user_speaking:
+            self._renew()
+
+    @traced_stt
+    async def _handle_transcription(self, transcript: str, is_final: bool, language: str | None = None) -> None:
+        """Exists to be traced: the decorator makes the span of what was heard."""

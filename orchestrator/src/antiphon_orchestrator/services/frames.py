@@ -1,0 +1,57 @@
+"""The frames that our services and turn-taking add to Pipecat's.
+
+Samples count the caller's audio from the session's first sample, at the pipeline's input rate.
+"""
+
+from dataclasses import dataclass
+
+from pipecat.frames.frames import SystemFrame
+
+
+@dataclass
+class SpeechPausedFrame(SystemFrame):
+    """The caller has just fallen silent; the turn may go on.
+
+    Parameters:
+        sample: One past the last sample of speech.
+        silence_ms: How long it had been silent when this was noticed.
+        speech_end_ns: When that last sample arrived, on the pipeline's clock.
+    """
+
+    sample: int = 0
+    silence_ms: int = 0
+    speech_end_ns: int = 0
+
+
+@dataclass
+class TurnVerdictFrame(SystemFrame):
+    """Whether the caller sounded finished after `silence_ms` of the pause at `sample`.
+
+    Parameters:
+        probability: That the turn is over, 0 to 1.
+        complete: The model's own decision.
+        compute_ms: What the verdict took on the server, its queue included.
+    """
+
+    sample: int = 0
+    silence_ms: int = 0
+    probability: float = 0.0
+    complete: bool = False
+    compute_ms: float = 0.0
+
+
+@dataclass
+class CommitTurnFrame(SystemFrame):
+    """The caller's turn is over at `sample`: its text is wanted, and then an answer.
+
+    Parameters:
+        reason: Why, in the turn policy's words.
+    """
+
+    sample: int = 0
+    reason: str = ""
+
+
+@dataclass
+class EmptyUtteranceFrame(SystemFrame):
+    """A committed turn in which the recognizer heard no speech."""

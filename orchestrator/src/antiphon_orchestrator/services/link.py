@@ -1,0 +1,145 @@
+"""What the adapters share: a stream that is kept open, error categories, trace context."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from loguru import logger
+from opentelemetry.propagate import inject
+from pipecat.utils.errors import ErrorCategory
+
+from antiphon_runtime.client import DialError, Replicas, Stream
+
+CATEGORIES = {
+    grpc.StatusCode.UNAUTHENTICATED: ErrorCategory.AUTHENTICATION,
+    grpc.StatusCode.PERMISSION_DENIED: ErrorCategory.AUTHORIZATION,
+    grpc.StatusCode.INVALID_ARGUMENT: ErrorCategory.INVALID_REQUEST,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ErrorCategory.RATE_LIMIT,
+    grpc.StatusCode.UNAVAILABLE: ErrorCategory.CONNECTIVITY,
+    grpc.StatusCode.DEADLINE_EXCEEDED: ErrorCategory.CONNECTIVITY,
+    grpc.StatusCode.INTERNAL: ErrorCategory.SERVER,
+}
+# Refusals that dialling again cannot cure.
+PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+
+
+class GrpcErrors:
+    """Mixed into a Pipecat service, gives its gRPC errors their category instead of UNKNOWN."""
+
+    def _classify_error(self, exception: Exception) -> ErrorCategory | None:
+        if isinstance(exception, DialError):
+            return CATEGORIES.get(exception.code)
+        return CATEGORIES.get(exception.code()) if isinstance(exception, grpc.aio.AioRpcError) else None
+
+
+def describe(error: Exception) -> str:
+    """One line for people: the status and what the server said."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error)
+
+
+def call_metadata(service: Any, session_id: str) -> list[tuple[str, str]]:
+    """`x-session-id` and, when the pipeline is traced, the W3C context of the current span or turn."""
+    carrier: dict[str, str] = {}
+    tracing = getattr(service, "_tracing_context", None)
+    inject(carrier, context=tracing.get_turn_context() if tracing else None)
+    return [("x-session-id", session_id), *carrier.items()]
+
+
+class Link:
+    """One long stream to a service, dialled again when it is lost or renewed.
+
+    Requests wait in a queue of `queue_size`; when that is full the newest is refused and `send` says so.
+    """
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        first: Any,
+        *,
+        on_open: Callable[[Stream], Sequence[Any]],
+        on_event: Callable[[Any], Awaitable[None]],
+        on_lost: Callable[[Exception, bool], Awaitable[None]],
+        metadata: Sequence[tuple[str, str]] = (),
+        queue_size: int = 500,
+    ) -> None:
+        """`on_open` gives what a new stream must be told first; `on_lost` gets the error and whether it is final."""
+        self._replicas = replicas
+        self._first = first
+        self._on_open = on_open
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._metadata = metadata
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=queue_size)
+        self._stream: Stream | None = None
+        self._avoid: tuple[str, ...] = ()
+
+    @property
+    def connected(self) -> bool:
+        return self._stream is not None
+
+    def send(self, request: Any) -> bool:
+        """Queues a request; False when the stream is down or the queue full."""
+        if self._stream is None:
+            return False
+        try:
+            self._outbox.put_nowait(request)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Leaves this replica and opens the stream elsewhere if there is an elsewhere."""
+        if self._stream:
+            self._avoid = (self._stream.address,)
+            self._stream.cancel()
+
+    async def run(self) -> None:
+        """Keeps the stream open until cancelled, or until a refusal that dialling again cannot cure."""
+        failures = 0
+        while True:
+            try:
+                stream = await self._replicas.open(self._first, metadata=self._metadata, avoid=self._avoid)
+            except (DialError, grpc.aio.AioRpcError) as error:
+                final = isinstance(error, grpc.aio.AioRpcError) and error.code() in PERMANENT
+                await self._on_lost(error, final)
+                if final:
+                    return
+                failures += 1
+                await asyncio.sleep(min(2.0, 0.1 * 2**failures) * random.uniform(0.5, 1.0))
+                continue
+            failures, self._avoid = 0, ()
+            await self._talk(stream)
+
+    async def _talk(self, stream: Stream) -> None:
+        while not self._outbox.empty():  # what was meant for the stream before
+            self._outbox.get_nowait()
+        first = self._on_open(stream)
+        sender = asyncio.create_task(self._send(stream, first), name="link sender")
+        self._stream = stream
+        error: Exception = ConnectionError("the server ended the stream")
+        try:
+            async for event in stream:
+                await self._on_event(event)
+        except grpc.aio.AioRpcError as lost:
+            error = lost
+        finally:
+            self._stream = None
+            stream.cancel()
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+        if not self._avoid:
+            await self._on_lost(error, False)
+        logger.debug(f"stream to {stream.address} ended: {describe(error)}")
+
+    async def _send(self, stream: Stream, first: Sequence[Any]) -> None:
+        try:
+            for request in first:
+                await stream.write(request)
+            while True:
+                await stream.write(await self._outbox.get())
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            return  # the receiving side knows why

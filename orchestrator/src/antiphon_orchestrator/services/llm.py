@@ -1,0 +1,125 @@
+"""Pipecat language model over antiphon.llm.v1."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from openai.types.chat import ChatCompletionChunk
+from pipecat.adapters.llm.services.open_ai_adapter import openai_is_given
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.services.openai.base_llm import BaseOpenAILLMService
+
+from antiphon.llm.v1 import llm_pb2 as pb
+from antiphon_runtime.client import Replicas, Stream
+
+from .link import GrpcErrors, call_metadata
+
+
+class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
+    """One RPC an answer. Pipecat's OpenAI service does the rest: tools, usage, metrics, tracing.
+
+    Leaving an answer, as an interruption does, cancels its RPC and so frees the model.
+    """
+
+    # The small models know no developer role; Pipecat turns such messages into the user's.
+    supports_developer_role = False
+
+    def __init__(
+        self,
+        *,
+        replicas: Replicas,
+        model: str = "",
+        session_id: str = "",
+        max_token_count: int = 0,
+        temperature: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(settings=BaseOpenAILLMService.Settings(model=model or "antiphon"), **kwargs)
+        self._replicas = replicas
+        self._requested_model = model
+        self._model_name = model or "antiphon"
+        self._session_id = session_id
+        self._max_token_count = max_token_count
+        self._temperature = temperature
+
+    def create_client(self, *args: Any, **kwargs: Any) -> Any:
+        """There is no HTTP client."""
+        return None
+
+    async def get_chat_completions(self, context: LLMContext) -> Any:
+        """Opens the RPC. Raises DialError when no replica takes it."""
+        stream = await self._replicas.open(
+            pb.GenerateRequest(config=await self._config(context)), metadata=call_metadata(self, self._session_id)
+        )
+        return self._chunks(stream)
+
+    async def run_inference(
+        self,
+        context: LLMContext,
+        max_tokens: int | None = None,
+        system_instruction: str | None = None,
+        response_schema: dict[str, Any] | None = None,
+    ) -> str | None:
+        """The whole answer at once, outside the conversation."""
+        config = await self._config(context, system_instruction)
+        config.max_token_count = max_tokens or config.max_token_count
+        stream = await self._replicas.open(pb.GenerateRequest(config=config))
+        try:
+            return "".join([event.text.text async for event in stream if event.WhichOneof("event") == "text"]) or None
+        finally:
+            stream.cancel()
+
+    async def _config(self, context: LLMContext, system_instruction: str | None = None) -> pb.GenerateConfig:
+        params = await self.get_llm_adapter().get_llm_invocation_params(
+            context, system_instruction=system_instruction, convert_developer_to_user=True
+        )
+        tools, choice = params["tools"], params["tool_choice"]
+        return pb.GenerateConfig(
+            messages_json=json.dumps(params["messages"]),
+            tools_json=json.dumps(tools) if openai_is_given(tools) else "",
+            tool_choice_json=json.dumps(choice) if openai_is_given(choice) else "",
+            model=self._requested_model,
+            max_token_count=self._max_token_count,
+            temperature=self._temperature,
+        )
+
+    async def _chunks(self, stream: Stream) -> AsyncIterator[ChatCompletionChunk]:
+        calls = 0
+        try:
+            async for event in stream:
+                match event.WhichOneof("event"):
+                    case "text":
+                        yield self._chunk({"content": event.text.text})
+                    case "tool_call":
+                        call = event.tool_call
+                        function = {"name": call.name, "arguments": call.arguments_json}
+                        delta = {"index": calls, "id": call.call_id, "type": "function", "function": function}
+                        yield self._chunk({"tool_calls": [delta]})
+                        calls += 1
+                    case "finished":
+                        yield self._chunk(None, _usage(event.finished.usage))
+        finally:
+            stream.cancel()
+
+    def _chunk(self, delta: dict[str, Any] | None, usage: dict[str, Any] | None = None) -> ChatCompletionChunk:
+        choices = [{"index": 0, "delta": delta, "finish_reason": None}] if delta else []
+        return ChatCompletionChunk.model_validate(
+            {
+                "id": "antiphon",
+                "object": "chat.completion.chunk",
+                "created": int(time.time()),
+                "model": self._model_name,
+                "choices": choices,
+                "usage": usage,
+            }
+        )
+
+
+def _usage(usage: pb.Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_token_count,
+        "completion_tokens": usage.output_token_count,
+        "total_tokens": usage.prompt_token_count + usage.output_token_count,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_token_count},
+    }

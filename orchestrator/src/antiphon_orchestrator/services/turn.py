@@ -1,0 +1,189 @@
+"""Pipecat speech edges and turn verdicts over antiphon.turn.v1."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from loguru import logger
+from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
+    CancelFrame,
+    EndFrame,
+    Frame,
+    InputAudioRawFrame,
+    StartFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
+
+from antiphon.common.v1 import audio_pb2
+from antiphon.turn.v1 import turn_pb2 as pb
+from antiphon_runtime.client import Replicas, Stream
+
+from .frames import CommitTurnFrame, SpeechPausedFrame, TurnVerdictFrame
+from .link import GrpcErrors, Link, call_metadata, describe
+from .local_turn import LocalTurn
+
+BYTES_PER_SAMPLE = 2
+
+
+class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
+    """Stands right after the transport's input and tells the pipeline when the caller speaks.
+
+    Broadcasts Pipecat's VAD frames, so no VAD runs anywhere else, and pushes SpeechPausedFrame at the first
+    short silence and TurnVerdictFrame as verdicts come. While the stream is down, Pipecat's own Silero and Smart
+    Turn do the same in this process, if `local` is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        replicas: Replicas,
+        session_id: str = "",
+        stop_ms: int = 200,
+        verdict_silence_ms: Sequence[int] = (96, 200, 500, 1200),
+        local: LocalTurn | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """`stop_ms` is the silence after which VADUserStoppedSpeakingFrame is sent."""
+        super().__init__(**kwargs)
+        self._replicas = replicas
+        self._session_id = session_id
+        self._stop_ms = stop_ms
+        self._silences = tuple(verdict_silence_ms)
+        self._local = local
+        self._link: Link | None = None
+        self._rate_hz = 16_000
+        self._heard_samples = 0
+        self._base_sample = 0
+        # When each of the last audio frames arrived: (one past its last sample, pipeline clock in ns).
+        self._arrivals: deque[tuple[int, int]] = deque(maxlen=1000)
+        self._speaking = False
+        self._pause_sample: int | None = None
+        self._turn_id = 0
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
+        await super().setup(setup)
+        self._rate_hz = setup.audio_in_sample_rate
+        config = pb.DetectConfig(
+            audio=audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=self._rate_hz),
+            verdict_silence_ms=self._silences,
+        )
+        self._link = Link(
+            self._replicas,
+            pb.DetectRequest(config=config),
+            on_open=self._opened,
+            on_event=self._on_event,
+            on_lost=self._lost,
+            metadata=call_metadata(self, self._session_id),
+        )
+        self._link_task = self.create_task(self._link.run(), "turn_link")
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._link:
+            self._link = None
+            await self.cancel_task(self._link_task)
+        if self._local:
+            await self._local.close()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        await self.push_frame(frame, direction)
+        match frame:
+            case InputAudioRawFrame():
+                await self._hear(frame.audio)
+            case StartFrame() if self._local:
+                await self._local.start(self._rate_hz)
+            case BotStartedSpeakingFrame() | BotStoppedSpeakingFrame():
+                speaking = isinstance(frame, BotStartedSpeakingFrame)
+                self._send(pb.DetectRequest(agent_speaking=pb.AgentSpeaking(speaking=speaking)))
+            case CommitTurnFrame():
+                # Verdicts from now on are about the next turn.
+                self._turn_id += 1
+                self._send(pb.DetectRequest(utterance=pb.Utterance(id=self._turn_id)))
+            case EndFrame() | CancelFrame():
+                await self._close()
+
+    def _send(self, request: pb.DetectRequest) -> None:
+        if self._link:
+            self._link.send(request)
+
+    async def _hear(self, audio: bytes) -> None:
+        self._heard_samples += len(audio) // BYTES_PER_SAMPLE
+        self._arrivals.append((self._heard_samples, self.get_clock().get_time()))
+        link = self._link
+        if link and link.connected:
+            if not link.send(pb.DetectRequest(audio=audio)):
+                logger.warning(f"{self}: the turn service takes no audio, changing replica")
+                link.renew()
+        elif self._local:
+            for event in await self._local.hear(audio, self._heard_samples):
+                await self._on_event(event, base=0)
+        await self._maybe_stop()
+
+    async def _maybe_stop(self) -> None:
+        """Time is audio: the caller has stopped once `stop_ms` of silence has arrived."""
+        if not self._speaking or self._pause_sample is None:
+            return
+        if (self._heard_samples - self._pause_sample) * 1000 >= self._stop_ms * self._rate_hz:
+            self._speaking = False
+            await self.broadcast_frame(VADUserStoppedSpeakingFrame, stop_secs=self._stop_ms / 1000)
+
+    def _opened(self, _: Stream) -> Sequence[pb.DetectRequest]:
+        self._base_sample = self._heard_samples
+        return ()
+
+    async def _lost(self, error: Exception, final: bool) -> None:
+        await self.push_error(f"turn: {describe(error)}", exception=error)
+        if self._speaking and self._pause_sample is None:
+            # Nobody will say when this speech ended: a pause now is better than a turn that never ends.
+            await self._paused(self._heard_samples, 0)
+
+    async def _on_event(self, event: pb.DetectResponse, base: int | None = None) -> None:
+        base = self._base_sample if base is None else base
+        match event.WhichOneof("event"):
+            case "speech_started":
+                self._pause_sample = None
+                if not self._speaking:
+                    self._speaking = True
+                    late = self._heard_samples - (event.speech_started.sample + base)
+                    await self.broadcast_frame(VADUserStartedSpeakingFrame, start_secs=late / self._rate_hz)
+            case "speech_paused":
+                await self._paused(event.speech_paused.sample + base, event.speech_paused.silence_ms)
+            case "verdict":
+                await self._judged(event.verdict, base)
+            case "draining" if self._link and not self._speaking:
+                self._link.renew()
+            case _:
+                pass  # a later server's event
+
+    async def _paused(self, sample: int, silence_ms: int) -> None:
+        self._pause_sample = sample
+        await self.push_frame(
+            SpeechPausedFrame(sample=sample, silence_ms=silence_ms, speech_end_ns=self._arrival_ns(sample))
+        )
+        await self._maybe_stop()
+
+    async def _judged(self, verdict: pb.Verdict, base: int) -> None:
+        await self.push_frame(
+            TurnVerdictFrame(
+                sample=verdict.sample + base,
+                silence_ms=verdict.silence_ms,
+                probability=verdict.probability,
+                complete=verdict.complete,
+                compute_ms=verdict.timings.queue_ms + verdict.timings.compute_ms,
+            )
+        )
+
+    def _arrival_ns(self, sample: int) -> int:
+        """When the audio up to `sample` had arrived, had it come sample by sample."""
+        for end, at_ns in self._arrivals:
+            if end >= sample:
+                return at_ns - round((end - sample) * 1e9 / self._rate_hz)
+        return self.get_clock().get_time()

@@ -1,0 +1,55 @@
+"""Every setting of the orchestrator, from ANTIPHON_ORCHESTRATOR_* variables."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from antiphon_runtime.settings import is_loopback
+
+BUILT_IN_AGENTS = Path(__file__).with_name("agents.yaml")
+
+
+class Settings(BaseSettings):
+    """Where the four services are, who may call, and how many at once."""
+
+    model_config = SettingsConfigDict(env_prefix="ANTIPHON_ORCHESTRATOR_", frozen=True)
+
+    bind: Annotated[str, Field(description="host:port of the page, the WebSocket and the API.")] = "127.0.0.1:7860"
+    metrics_bind: Annotated[str, Field(description="host:port to serve Prometheus on; empty: not at all.")] = ""
+    asr: Annotated[str, Field(description="host:port of the service, several with commas.")] = "127.0.0.1:50051"
+    tts: str = "127.0.0.1:50052"
+    llm: str = "127.0.0.1:50053"
+    turn: str = "127.0.0.1:50054"
+    agents_file: Annotated[Path, Field(description="YAML file of named agents.")] = BUILT_IN_AGENTS
+    max_sessions: Annotated[int, Field(ge=1, description="Conversations at once; one more is answered 503.")] = 8
+    session_secret_file: Annotated[Path | None, Field(description="Demand a session token signed with this.")] = None
+    service_secret_file: Annotated[Path | None, Field(description="Sign tokens for the services with this.")] = None
+    service_ca_file: Annotated[Path | None, Field(description="Reach the services by TLS, trusting this CA.")] = None
+    service_cert_file: Annotated[Path | None, Field(description="Our certificate for mutual TLS.")] = None
+    service_key_file: Annotated[Path | None, Field(description="Its private key.")] = None
+    record_dir: Annotated[Path | None, Field(description="Record each call here: stereo, caller left.")] = None
+    allow_open: Annotated[bool, Field(description="Serve beyond loopback without tokens all the same.")] = False
+    allowed_origins: Annotated[
+        tuple[str, ...], NoDecode, Field(description="Web origins that may call, besides our own page; with commas.")
+    ] = ()
+    log_format: Annotated[str, Field(pattern="^(color|json)$")] = "color"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    log_text: Annotated[bool, Field(description="Whether logs may hold what was said.")] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, values: dict[str, object]) -> dict[str, object]:
+        origins = values.get("allowed_origins")
+        if isinstance(origins, str):
+            values["allowed_origins"] = tuple(origin.strip() for origin in origins.split(",") if origin.strip())
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Settings":
+        if not (is_loopback(self.bind) or self.session_secret_file or self.allow_open):
+            raise ValueError(f"bind {self.bind} is reachable from outside: set session_secret_file, or allow_open=true")
+        if bool(self.service_cert_file) != bool(self.service_key_file):
+            raise ValueError("service_cert_file and service_key_file go together")
+        return self

@@ -1,0 +1,1 @@
+"""Who speaks when: the policy that ends a caller's turn, and its place in the pipeline."""
