@@ -16,10 +16,11 @@ from antiphon_runtime.settings import read_settings
 
 from .agents import Agents
 from .backends import connected
+from .gate import AUDIENCE, Gate
 from .metrics import Metrics
 from .sessions import Sessions
 from .settings import Settings
-from .web import AUDIENCE, Gate, create_app
+from .web import create_app
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ async def serve(settings: Settings) -> None:
     agents = Agents.load(settings.agents_file)
     registry = CollectorRegistry()
     secret = settings.session_secret_file
-    gate = Gate(Verifier(read_secret(secret), AUDIENCE) if secret else None)
+    gate = Gate(Verifier(read_secret(secret), AUDIENCE) if secret else None, settings.allowed_origins)
     host, _, port = settings.bind.rpartition(":")
     with metrics_endpoint(settings.metrics_bind, registry):
         async with connected(settings) as backends:

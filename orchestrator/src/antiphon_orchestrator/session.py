@@ -36,6 +36,12 @@ class Session:
     agent: Agent
     turns: list[Turn] = field(default_factory=list)
     context: LLMContext | None = None
+    worker: PipelineWorker | None = None
+
+    async def hang_up(self) -> None:
+        """Ends the conversation from our side."""
+        if self.worker:
+            await self.worker.cancel()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,12 +88,14 @@ async def converse(
         # A caller may listen in silence for long; what ends a call is the hang-up.
         idle_timeout_secs=None,
     )
+    session.worker = worker
     _handle_events(session, transport, worker, recorder, record_to)
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     try:
         await runner.run()
     finally:
+        session.worker = None
         await observer.finish()
 
 

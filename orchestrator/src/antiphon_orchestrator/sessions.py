@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipecat.transports.base_transport import BaseTransport
 
-from .agents import Agents
+from .agents import Agent, Agents
 from .backends import Backends
 from .metrics import Metrics
 from .session import Session, converse
@@ -50,22 +50,21 @@ class Sessions:
     def find(self, session_id: str) -> Session | None:
         return self._active.get(session_id) or self._ended.get(session_id)
 
-    def check(self, agent_name: str) -> None:
-        """Raises Full or UnknownAgent when a session with this agent could not begin now."""
-        if self.agents.get(agent_name) is None:
+    def check(self, agent_name: str) -> Agent:
+        """The named agent. Raises Full or UnknownAgent when a session with it could not begin now."""
+        agent = self.agents.get(agent_name)
+        if agent is None:
             self._metrics.refused.labels("unknown_agent").inc()
             raise UnknownAgent(f"no agent {agent_name!r}: there are {', '.join(self.agents.names)}")
         if len(self._active) >= self._limit:
             self._metrics.refused.labels("full").inc()
             raise Full(f"all {self._limit} conversations are taken")
+        return agent
 
     @asynccontextmanager
     async def admitted(self, agent_name: str, session_id: str = "") -> AsyncIterator[Session]:
         """Holds one of the places for as long as the context lasts. Raises as `check` does."""
-        self.check(agent_name)
-        agent = self.agents.get(agent_name)
-        assert agent is not None
-        session = Session(session_id or uuid.uuid4().hex, agent_name or self.agents.default, agent)
+        session = Session(session_id or uuid.uuid4().hex, agent_name or self.agents.default, self.check(agent_name))
         self._active[session.session_id] = session
         self._tasks[session.session_id] = asyncio.current_task()
         self._metrics.sessions.inc()
@@ -87,9 +86,8 @@ class Sessions:
 
     async def hang_up(self) -> None:
         """Ends every conversation and waits until they have ended."""
-        tasks = [task for task in self._tasks.values() if task and task is not asyncio.current_task()]
-        for task in tasks:
-            task.cancel()
+        tasks = [task for task in self._tasks.values() if task]
+        await asyncio.gather(*(session.hang_up() for session in self._active.values()))
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _count(self, turn: Turn) -> None:

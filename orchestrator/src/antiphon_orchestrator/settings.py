@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[
         tuple[str, ...], NoDecode, Field(description="Web origins that may call, besides our own page; with commas.")
     ] = ()
+    ice_servers: Annotated[tuple[str, ...], NoDecode, Field(description="STUN/TURN URLs for WebRTC; with commas.")] = ()
     log_format: Annotated[str, Field(pattern="^(color|json)$")] = "color"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     log_text: Annotated[bool, Field(description="Whether logs may hold what was said.")] = False
@@ -41,9 +42,9 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, values: dict[str, object]) -> dict[str, object]:
-        origins = values.get("allowed_origins")
-        if isinstance(origins, str):
-            values["allowed_origins"] = tuple(origin.strip() for origin in origins.split(",") if origin.strip())
+        for name in ("allowed_origins", "ice_servers"):
+            if isinstance(value := values.get(name), str):
+                values[name] = tuple(part.strip() for part in value.split(",") if part.strip())
         return values
 
     @model_validator(mode="after")

@@ -1,63 +1,66 @@
-"""HTTP: the WebSocket that callers use, and the sessions' timelines."""
+"""HTTP: the WebSocket that callers use, the page and its WebRTC, the sessions' timelines."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse
 from pipecat.serializers.protobuf import ProtobufFrameSerializer
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
 
-from antiphon_runtime.auth import Verifier
 from antiphon_runtime.errors import Unauthenticated
 
+from .gate import ForeignOrigin, Gate
+from .page import page_routes
 from .sessions import Full, Sessions, UnknownAgent
 from .settings import Settings
+from .webrtc import WebRtcCalls
 
-AUDIENCE = "antiphon.session"
-
-
-class Gate:
-    """Who may begin a conversation: anyone, unless tokens are demanded."""
-
-    def __init__(self, verifier: Verifier | None) -> None:
-        self._verifier = verifier
-
-    def check(self, authorization: str, token: str) -> None:
-        """Raises Unauthenticated without a valid token in either place."""
-        if self._verifier:
-            self._verifier.verify(authorization or f"Bearer {token}")
-
-
-def status_of(error: Exception) -> int:
-    """The HTTP status of a refused conversation."""
-    return {Unauthenticated: 401, UnknownAgent: 404, Full: 503}.get(type(error), 500)
+REFUSALS: dict[type[Exception], int] = {Unauthenticated: 401, ForeignOrigin: 403, UnknownAgent: 404, Full: 503}
 
 
 def create_app(settings: Settings, sessions: Sessions, gate: Gate) -> FastAPI:
     """The app. What it serves is in `sessions`; ending it hangs up every call."""
+    webrtc = WebRtcCalls(sessions, settings.ice_servers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await sessions.hang_up()
+        async with webrtc.accepting():
+            yield
+            await sessions.hang_up()
 
-    app = FastAPI(title="Antiphon", lifespan=lifespan)
-    app.include_router(_calls(settings, sessions, gate))
+    app = FastAPI(title="Antiphon", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    for kind, status in REFUSALS.items():
+        app.add_exception_handler(kind, _refused(status))
+
+    def admitted(request: Request) -> None:
+        gate.check(request)
+
+    app.include_router(_calls(sessions, gate))
+    app.include_router(_timelines(sessions), dependencies=[Depends(admitted)])
+    app.include_router(webrtc.routes(), dependencies=[Depends(admitted)])
+    app.include_router(page_routes(gate))
     return app
 
 
-def _calls(settings: Settings, sessions: Sessions, gate: Gate) -> APIRouter:
+def _refused(status: int):  # type: ignore[no-untyped-def]
+    async def handler(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"reason": type(error).__name__, "message": str(error)}, status_code=status)
+
+    return handler
+
+
+def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
     router = APIRouter()
 
     @router.websocket("/ws")
-    async def call(websocket: WebSocket, agent: str = "", token: str = "") -> None:
+    async def call(websocket: WebSocket, agent: str = "") -> None:
         try:
-            gate.check(websocket.headers.get("authorization", ""), token)
+            gate.check(websocket)
             sessions.check(agent)
-        except (Unauthenticated, UnknownAgent, Full) as error:
+        except tuple(REFUSALS) as error:
             body = {"reason": type(error).__name__, "message": str(error)}
-            await websocket.send_denial_response(JSONResponse(body, status_code=status_of(error)))
+            await websocket.send_denial_response(JSONResponse(body, status_code=REFUSALS[type(error)]))
             return
         async with sessions.admitted(agent) as session:
             await websocket.accept()
@@ -70,19 +73,21 @@ def _calls(settings: Settings, sessions: Sessions, gate: Gate) -> APIRouter:
             )
             await sessions.run(session, FastAPIWebsocketTransport(websocket, params))
 
+    @router.get("/healthz")
+    async def healthz() -> dict[str, object]:
+        return {"status": "ok", "sessions": sessions.active}
+
+    return router
+
+
+def _timelines(sessions: Sessions) -> APIRouter:
+    router = APIRouter()
+
     @router.get("/api/sessions/{session_id}")
-    async def timeline(session_id: str, request: Request, token: str = "") -> JSONResponse:
-        try:
-            gate.check(request.headers.get("authorization", ""), token)
-        except Unauthenticated as error:
-            raise HTTPException(401, str(error)) from error
+    async def timeline(session_id: str) -> JSONResponse:
         session = sessions.find(session_id)
         if session is None:
             raise HTTPException(404, f"no session {session_id}")
         return JSONResponse(session.to_json())
-
-    @router.get("/healthz")
-    async def healthz() -> dict[str, object]:
-        return {"status": "ok", "sessions": sessions.active}
 
     return router

@@ -1,0 +1,55 @@
+# `make demo` and `make test` need Python 3.11, make and a package index; nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn orchestrator bench cli
+PROTOS := $(shell find proto/antiphon -name '*.proto')
+SOURCES := $(PACKAGES) tests
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: help setup demo up test check unit format constraints clean
+help: ## Show this.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): requirements/laptop.txt $(PACKAGES:%=%/pyproject.toml) proto/build.py $(PROTOS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/laptop.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e ./%)
+	@touch $@
+
+setup: $(STAMP) ## Make the virtual environment.
+
+demo: setup ## Start everything, ask three spoken questions, print the answers and their timelines.
+	$(BIN)/antiphon demo
+
+up: setup ## Serve until Ctrl-C; prints the page's address.
+	$(BIN)/antiphon up
+
+test: setup ## Every test a laptop can run.
+	$(BIN)/antiphon models fetch
+	$(BIN)/python -m pytest
+
+check: setup ## Format, lint, types, proto lint, unit tests.
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/mypy $(wildcard services/*/src orchestrator/src bench/src cli/src)
+	$(BIN)/python -m pytest -m "not real and not slow" services orchestrator bench cli
+
+format: setup ## Put the code in order.
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/buf format -w
+
+constraints: ## Pin requirements/laptop.in again.
+	uv pip compile requirements/laptop.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
+	  --no-header $(shell for p in proto runtime asr tts llm turn orchestrator bench cli; do echo --no-emit-package antiphon-$$p; done) \
+	  -o requirements/laptop.txt
+
+clean: ## Remove the virtual environment and what runs have written.
+	rm -rf $(VENV) out proto/gen

@@ -1,0 +1,1 @@
+"""The antiphon command: the whole platform on one machine."""

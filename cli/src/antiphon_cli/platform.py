@@ -1,0 +1,118 @@
+"""What `antiphon up` runs: four services and the orchestrator, on real CPU models or on stubs."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from antiphon_runtime.errors import ConfigError
+
+# Model processes on few cores: one thread each for matrix libraries, and no spinning while they wait.
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+BACKENDS = {
+    "cpu": {"asr": "moonshine", "tts": "hibari", "llm": "llamacpp", "turn": "smart-turn"},
+    "stub": {"asr": "stub", "tts": "stub", "llm": "stub", "turn": "stub"},
+}
+PORTS = {"asr": 50051, "tts": 50052, "llm": 50053, "turn": 50054, "orchestrator": 7860}
+# Prometheus, at the port plus this.
+METRICS_OFFSET = 1000
+COLORS = {"asr": "cyan", "tts": "magenta", "llm": "yellow", "turn": "green", "orchestrator": "blue"}
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the platform: how it is started, and how to tell that it is ready."""
+
+    name: str
+    module: str
+    bind: str
+    env: Mapping[str, str]
+    # The proto service whose health tells; "" for the orchestrator, which answers HTTP.
+    health: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A platform to run."""
+
+    models: str = "cpu"
+    host: str = "127.0.0.1"
+    ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
+    models_dir: Path | None = None
+    record_dir: Path | None = None
+    agents_file: Path | None = None
+    metrics: bool = True
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def page(self) -> str:
+        return f"http://{self.host}:{self.ports['orchestrator']}"
+
+    @property
+    def call_url(self) -> str:
+        return f"ws://{self.host}:{self.ports['orchestrator']}/ws"
+
+    def processes(self) -> list[Process]:
+        services = [self._service(name, backend) for name, backend in BACKENDS[self.models].items()]
+        return [*services, self._orchestrator()]
+
+    def _service(self, name: str, backend: str) -> Process:
+        prefix = f"ANTIPHON_{name.upper()}_"
+        env = {f"{prefix}BIND": f"127.0.0.1:{self.ports[name]}", f"{prefix}BACKEND": backend, f"{prefix}GRACE_S": "1"}
+        if self.metrics:
+            env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports[name] + METRICS_OFFSET}"
+        if self.models_dir and self.models == "cpu" and name in ("asr", "llm"):
+            env[f"{prefix}{backend.upper()}__MODELS_DIR"] = str(self.models_dir)
+        health = f"antiphon.{name}.v1.{name.capitalize()}Service"
+        return Process(name, f"antiphon_{name}", f"127.0.0.1:{self.ports[name]}", self._env(env), health)
+
+    def _orchestrator(self) -> Process:
+        prefix = "ANTIPHON_ORCHESTRATOR_"
+        env = {f"{prefix}{name.upper()}": f"127.0.0.1:{self.ports[name]}" for name in BACKENDS[self.models]}
+        env[f"{prefix}BIND"] = bind = f"{self.host}:{self.ports['orchestrator']}"
+        if self.metrics:
+            env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports['orchestrator'] + METRICS_OFFSET}"
+        if self.record_dir:
+            env[f"{prefix}RECORD_DIR"] = str(self.record_dir)
+        if self.agents_file:
+            env[f"{prefix}AGENTS_FILE"] = str(self.agents_file)
+        return Process("orchestrator", "antiphon_orchestrator", bind, self._env(env))
+
+    def _env(self, own: Mapping[str, str]) -> dict[str, str]:
+        """What the user has set wins over the plan, so that any service can be told otherwise."""
+        user = {name: value for name, value in os.environ.items() if name.startswith("ANTIPHON_")}
+        return {**os.environ, **THREADS, **own, **user, **self.env}
+
+
+def free_ports() -> dict[str, int]:
+    """A port for each process that nobody listens on now."""
+    sockets = {name: socket.socket() for name in PORTS}
+    try:
+        for held in sockets.values():
+            held.bind(("127.0.0.1", 0))
+        return {name: held.getsockname()[1] for name, held in sockets.items()}
+    finally:
+        for held in sockets.values():
+            held.close()
+
+
+def taken(bind: str) -> bool:
+    """Whether something else listens on "host:port"."""
+    host, _, port = bind.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return True
+    return False
+
+
+def check_ports(plan: Plan) -> None:
+    """Raises ConfigError naming every port that is in use."""
+    used = [f"{process.bind} ({process.name})" for process in plan.processes() if taken(process.bind)]
+    if used:
+        raise ConfigError(
+            f"in use already: {', '.join(used)}. Is another `antiphon up` running? `antiphon doctor` tells more."
+        )
