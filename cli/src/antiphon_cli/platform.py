@@ -1,11 +1,14 @@
 """What `antiphon up` runs: four services and the orchestrator, on real CPU models or on stubs."""
 
+import json
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from antiphon_orchestrator.agents import Agents
+from antiphon_orchestrator.settings import BUILT_IN_AGENTS
 from antiphon_runtime.errors import ConfigError
 
 # Model processes on few cores: one thread each for matrix libraries, and no spinning while they wait.
@@ -53,17 +56,28 @@ class Plan:
     def call_url(self) -> str:
         return f"ws://{self.host}:{self.ports['orchestrator']}/ws"
 
-    def processes(self) -> list[Process]:
-        services = [self._service(name, backend) for name, backend in BACKENDS[self.models].items()]
+    def processes(self, warm_prompt: Path | None = None) -> list[Process]:
+        """All of them. The language model evaluates the messages in `warm_prompt` before it is ready."""
+        services = [self._service(name, backend, warm_prompt) for name, backend in BACKENDS[self.models].items()]
         return [*services, self._orchestrator()]
 
-    def _service(self, name: str, backend: str) -> Process:
+    def write_warm_prompt(self, folder: Path) -> Path:
+        """A file with what every conversation of the default agent begins with. Raises ConfigError."""
+        agents = Agents.load(self.agents_file or BUILT_IN_AGENTS)
+        agent = agents.get("")
+        path = folder / "warm_prompt.json"
+        path.write_text(json.dumps(agent.messages() if agent else []))
+        return path
+
+    def _service(self, name: str, backend: str, warm_prompt: Path | None) -> Process:
         prefix = f"ANTIPHON_{name.upper()}_"
         env = {f"{prefix}BIND": f"127.0.0.1:{self.ports[name]}", f"{prefix}BACKEND": backend, f"{prefix}GRACE_S": "1"}
         if self.metrics:
             env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports[name] + METRICS_OFFSET}"
         if self.models_dir and self.models == "cpu" and name in ("asr", "llm"):
             env[f"{prefix}{backend.upper()}__MODELS_DIR"] = str(self.models_dir)
+        if backend == "llamacpp" and warm_prompt:
+            env[f"{prefix}LLAMACPP__WARM_PROMPT_FILE"] = str(warm_prompt)
         health = f"antiphon.{name}.v1.{name.capitalize()}Service"
         return Process(name, f"antiphon_{name}", f"127.0.0.1:{self.ports[name]}", self._env(env), health)
 

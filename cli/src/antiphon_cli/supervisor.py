@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -78,7 +80,8 @@ async def running(plan: Plan, say: Say) -> AsyncIterator[dict[str, int]]:
 
     Raises Died when a process cannot start, or dies again and again.
     """
-    members = [_Running(process, say) for process in plan.processes()]
+    folder = TemporaryDirectory(prefix="antiphon-")
+    members = [_Running(process, say) for process in plan.processes(plan.write_warm_prompt(Path(folder.name)))]
     try:
         async with _raising_first_cause(), asyncio.TaskGroup() as tasks:
             ready = [asyncio.Event() for _ in members]
@@ -93,6 +96,7 @@ async def running(plan: Plan, say: Say) -> AsyncIterator[dict[str, int]]:
                     task.cancel()
     finally:
         await asyncio.shield(_stop(members))
+        folder.cleanup()
 
 
 async def _keep(one: _Running, ready: asyncio.Event) -> None:
@@ -124,7 +128,9 @@ async def _keep(one: _Running, ready: asyncio.Event) -> None:
 async def _healthy(process: Process) -> None:
     """Returns once the process says that it is ready. It may have to be dialled more than once."""
     ready = _serving if process.health else _listening
-    while not await ready(process):
+    while True:
+        if await ready(process):
+            return
         await asyncio.sleep(0.1)
 
 
