@@ -1,0 +1,186 @@
+"""Voice-to-voice latency as it was heard: the analysis of a recording, the caller on the left, the agent on the right.
+
+A turn is a run of the caller's speech, pauses included, up to where the agent starts to speak. Its latency runs from
+the caller's last sample to the agent's first.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from .errors import NotStereo
+from .speech import Segment, Speech, Threshold, find_speech
+from .stats import Latencies, summarise
+from .wav import Audio, read_wav
+
+LONGEST_RECORDING_S = 4 * 3600.0
+LONGEST_PAUSE_S = 3.0
+
+
+class Outcome(StrEnum):
+    """How a turn ended: only `answered` ones have a latency."""
+
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"
+    TALKED_OVER = "talked_over"  # the agent started before the caller had finished
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn; times in seconds from the start of the recording. The agent's are None when it did not answer."""
+
+    number: int
+    outcome: Outcome
+    caller_start_s: float
+    caller_end_s: float
+    agent_start_s: float | None
+    agent_end_s: float | None
+    v2v_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Both speak."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class BargeIn:
+    """The caller starts while the agent speaks; `silent_after_ms` is how long the agent goes on."""
+
+    turn: int
+    at_s: float
+    silent_after_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What one side's speech was found by, and how much there is of it."""
+
+    threshold: Threshold
+    speech_s: float
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`v2v` ranks all turns: one that was not answered, or was talked over, counts as slower than any other."""
+
+    turns: int
+    answered: int
+    unanswered: int
+    talked_over: int
+    barge_ins: int
+    v2v: Latencies
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """All that a recording says. `longest_pause_s`: a longer silence between two utterances makes them two turns."""
+
+    rate_hz: int
+    duration_s: float
+    caller: Channel
+    agent: Channel
+    turns: tuple[Turn, ...]
+    overlaps: tuple[Overlap, ...]
+    barge_ins: tuple[BargeIn, ...]
+    longest_pause_s: float
+    summary: Summary
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `json.dumps`."""
+        return asdict(self)
+
+
+def measure(path: Path, longest_pause_s: float = LONGEST_PAUSE_S) -> Result:
+    """The turns of a stereo WAV file. Raises AudioError: NotStereo unless it has exactly two channels."""
+    audio = read_wav(path, longest_s=LONGEST_RECORDING_S)
+    channels = audio.samples.shape[1]
+    if channels != 2:
+        kind = "mono" if channels == 1 else f"{channels} channels"
+        raise NotStereo(path, f"{kind}, but a recording needs two channels: the caller left, the agent right")
+    return analyse(audio, longest_pause_s)
+
+
+def analyse(audio: Audio, longest_pause_s: float = LONGEST_PAUSE_S) -> Result:
+    """The turns in stereo `audio`; see `measure` for a file."""
+    rate = audio.rate_hz
+    caller = find_speech(audio.samples[:, 0], rate)
+    agent = find_speech(audio.samples[:, 1], rate)
+    utterances = _utterances(caller.segments, agent.segments, round(longest_pause_s * rate))
+    turns = tuple(_turn(number, utterances, agent.segments, rate) for number in range(1, len(utterances) + 1))
+    barge_ins = tuple(
+        BargeIn(number, round(said.start / rate, 4), _ms(heard.end - said.start, rate))
+        for number, said in enumerate(utterances, 1)
+        for heard in agent.segments
+        if heard.start < said.start < heard.end
+    )
+    return Result(
+        rate_hz=rate,
+        duration_s=round(audio.seconds, 4),
+        caller=_channel(caller, rate),
+        agent=_channel(agent, rate),
+        turns=turns,
+        overlaps=_overlaps(caller.segments, agent.segments, rate),
+        barge_ins=barge_ins,
+        longest_pause_s=longest_pause_s,
+        summary=_summary(turns, len(barge_ins)),
+    )
+
+
+def _utterances(caller: tuple[Segment, ...], agent: tuple[Segment, ...], longest_pause: int) -> list[Segment]:
+    """The caller's speech, joined over pauses in which the agent did not start to speak."""
+    joined: list[Segment] = []
+    for segment in caller:
+        if joined:
+            last = joined[-1]
+            answered = any(last.start <= reply.start < segment.start for reply in agent)
+            if not answered and segment.start - last.end <= longest_pause:
+                joined[-1] = Segment(last.start, segment.end)
+                continue
+        joined.append(segment)
+    return joined
+
+
+def _turn(number: int, utterances: list[Segment], agent: tuple[Segment, ...], rate: int) -> Turn:
+    said = utterances[number - 1]
+    until = utterances[number].start if number < len(utterances) else None
+    replies = [reply for reply in agent if reply.start >= said.start and (until is None or reply.start < until)]
+    start, end = round(said.start / rate, 4), round(said.end / rate, 4)
+    if not replies:
+        return Turn(number, Outcome.UNANSWERED, start, end, None, None, None)
+    first = replies[0].start
+    spoken = round(first / rate, 4), round(replies[-1].end / rate, 4)
+    if first < said.end:
+        return Turn(number, Outcome.TALKED_OVER, start, end, *spoken, None)
+    return Turn(number, Outcome.ANSWERED, start, end, *spoken, _ms(first - said.end, rate))
+
+
+def _overlaps(caller: tuple[Segment, ...], agent: tuple[Segment, ...], rate: int) -> tuple[Overlap, ...]:
+    both = ((max(a.start, b.start), min(a.end, b.end)) for a in caller for b in agent)
+    return tuple(Overlap(round(start / rate, 4), round(end / rate, 4)) for start, end in sorted(both) if start < end)
+
+
+def _channel(speech: Speech, rate: int) -> Channel:
+    seconds = sum(segment.end - segment.start for segment in speech.segments) / rate
+    return Channel(speech.threshold, round(seconds, 3), len(speech.segments))
+
+
+def _summary(turns: tuple[Turn, ...], barge_ins: int) -> Summary:
+    outcomes = [turn.outcome for turn in turns]
+    return Summary(
+        turns=len(turns),
+        answered=outcomes.count(Outcome.ANSWERED),
+        unanswered=outcomes.count(Outcome.UNANSWERED),
+        talked_over=outcomes.count(Outcome.TALKED_OVER),
+        barge_ins=barge_ins,
+        v2v=summarise([turn.v2v_ms for turn in turns]),
+    )
+
+
+def _ms(samples: int, rate: int) -> float:
+    return round(1000.0 * samples / rate, 2)

@@ -1,0 +1,156 @@
+"""Where somebody speaks in one channel, to the sample.
+
+Levels are RMS over 10 ms every 5 ms. The threshold comes from the channel itself: 10 dB over its steady noise, and no
+more than 40 dB under its loudest speech. Edges are then moved to the first and last sample that reaches it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+HOP_S = 0.005
+WINDOW_S = 0.010
+MERGE_S = 0.300
+SHORTEST_S = 0.030
+CLICK_S = 0.005
+
+_SILENT_DBFS = -90.0  # below the rounding noise of 16-bit audio over a window
+_AUDIBLE_DBFS = -50.0  # nobody speaks more quietly into a microphone that is of any use
+_LOWEST_THRESHOLD_DBFS = -70.0
+_OVER_NOISE_DB = 10.0
+_UNDER_SPEECH_DB = 40.0
+_ONSET_DB = 6.0  # a segment must rise this far over the threshold somewhere, or it is a rustle
+_NEVER_SILENT = 0.95
+_QUIETEST_PERCENT = 5
+_NOISE_PEAK_DB = 4.0  # how far from the quietest windows the peak may be
+_NOISE_SHARE = 0.08  # of the windows, within 3 dB: less is no peak
+_STEADY_WINDOWS = 30
+_STEADY_DB = 6.0
+_NOISE_UNDER_SPEECH_DB = 15.0
+_LOUD_S = 0.100  # the loudest level is one reached for this long in all, so a click does not set it
+
+Mono = NDArray[np.float32]
+Levels = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The levels a channel was judged by, in dBFS (RMS over 10 ms)."""
+
+    noise_floor_dbfs: float
+    speech_dbfs: float
+    threshold_dbfs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech: its first sample, and the one after its last."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What one channel holds: stretches of speech in order, with pauses shorter than 300 ms inside them."""
+
+    segments: tuple[Segment, ...]
+    threshold: Threshold
+
+
+def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech:
+    """The speech in one channel of full scale 1. `merge_s` is the longest pause that stays inside a segment."""
+    centred = samples - np.float32(np.median(samples)) if len(samples) else samples
+    hop = max(1, round(HOP_S * rate_hz))
+    levels = _levels(centred, hop, round(WINDOW_S * rate_hz))
+    threshold = _threshold(levels)
+    # The peak of a sine whose RMS is the threshold.
+    amplitude = np.float32(np.sqrt(2.0) * 10.0 ** (threshold.threshold_dbfs / 20.0))
+    sounds = [
+        sound
+        for first, last in _runs(levels >= threshold.threshold_dbfs)
+        if (sound := _refined(centred, first * hop, last * hop + round(WINDOW_S * rate_hz), amplitude)) is not None
+        and sound.end - sound.start >= CLICK_S * rate_hz
+    ]
+    onset_dbfs = max(threshold.threshold_dbfs + _ONSET_DB, _AUDIBLE_DBFS)
+    segments = tuple(
+        segment
+        for segment in _merged(sounds, round(merge_s * rate_hz))
+        if segment.end - segment.start >= SHORTEST_S * rate_hz
+        and levels[segment.start // hop : segment.end // hop + 1].max() >= onset_dbfs
+    )
+    return Speech(segments, threshold)
+
+
+def _levels(samples: Mono, hop: int, window: int) -> Levels:
+    """dBFS of the window that starts at each hop."""
+    count = max(0, (len(samples) - 1) // hop + 1)
+    energy = np.concatenate(([0.0], np.cumsum(np.square(samples, dtype=np.float64))))
+    starts = np.arange(count) * hop
+    ends = np.minimum(starts + window, len(samples))
+    power = (energy[ends] - energy[starts]) / np.maximum(ends - starts, 1)
+    result: Levels = 10.0 * np.log10(np.maximum(power, 1e-12))
+    return result
+
+
+def _threshold(levels: Levels) -> Threshold:
+    if len(levels) == 0:
+        return Threshold(_SILENT_DBFS, _SILENT_DBFS, _AUDIBLE_DBFS)
+    loud_windows = min(len(levels), round(_LOUD_S / HOP_S))
+    speech = float(np.partition(levels, -loud_windows)[-loud_windows])
+    noise = _noise_floor(levels, speech)
+    threshold = max(noise + _OVER_NOISE_DB, speech - _UNDER_SPEECH_DB, _LOWEST_THRESHOLD_DBFS)
+    return Threshold(round(noise, 1), round(speech, 1), round(threshold, 1))
+
+
+def _noise_floor(levels: Levels, speech_dbfs: float) -> float:
+    """The level of the channel's steady noise, or -90 where there is none: a clean channel.
+
+    A channel that is never quite silent dwells at its noise: a narrow peak at the bottom of the levels' distribution.
+    Where there is exact silence (a muted microphone, a file played into a call), noise is what keeps to 6 dB for
+    150 ms, well under speech.
+    """
+    sounding = levels > _SILENT_DBFS
+    if np.count_nonzero(sounding) > _NEVER_SILENT * len(levels):
+        return _lowest_peak(levels[sounding], speech_dbfs)
+    if len(levels) < _STEADY_WINDOWS:
+        return _SILENT_DBFS
+    stretches = np.lib.stride_tricks.sliding_window_view(levels, _STEADY_WINDOWS)
+    steady = stretches.max(axis=1) - stretches.min(axis=1) <= _STEADY_DB
+    middle = np.median(stretches[steady], axis=1)
+    quiet = middle[(middle > _SILENT_DBFS) & (middle < speech_dbfs - _NOISE_UNDER_SPEECH_DB)]
+    return float(np.median(quiet)) if len(quiet) else _SILENT_DBFS
+
+
+def _lowest_peak(levels: Levels, speech_dbfs: float) -> float:
+    quietest = float(np.percentile(levels, _QUIETEST_PERCENT))
+    if quietest > speech_dbfs - _NOISE_UNDER_SPEECH_DB:
+        return quietest  # it hardly varies, so it is all noise
+    # Speech without a pause has a quiet end too, but a ragged one.
+    near = levels[(levels > quietest - _NOISE_PEAK_DB) & (levels < quietest + _NOISE_PEAK_DB)]
+    counts, edges = np.histogram(near, bins=np.arange(quietest - _NOISE_PEAK_DB, quietest + _NOISE_PEAK_DB + 1.0, 1.0))
+    around = np.convolve(counts, np.ones(3), mode="same") / len(levels)
+    peak = int(around.argmax())
+    return float(edges[peak] + 0.5) if around[peak] >= _NOISE_SHARE else _SILENT_DBFS
+
+
+def _runs(active: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of each run of True."""
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], active.astype(np.int8), [0]))))
+    return [(int(first), int(after) - 1) for first, after in changes.reshape(-1, 2)]
+
+
+def _refined(samples: Mono, start: int, end: int, amplitude: np.float32) -> Segment | None:
+    over = np.flatnonzero(np.abs(samples[start:end]) >= amplitude)
+    return Segment(start + int(over[0]), start + int(over[-1]) + 1) if len(over) else None
+
+
+def _merged(segments: list[Segment], gap: int) -> list[Segment]:
+    merged: list[Segment] = []
+    for segment in segments:
+        if merged and segment.start - merged[-1].end < gap:
+            merged[-1] = Segment(merged[-1].start, max(segment.end, merged[-1].end))
+        else:
+            merged.append(segment)
+    return merged
