@@ -66,7 +66,7 @@ class Plan:
         agents = Agents.load(self.agents_file or BUILT_IN_AGENTS)
         agent = agents.get("")
         path = folder / "warm_prompt.json"
-        path.write_text(json.dumps(agent.messages() if agent else []))
+        path.write_text(json.dumps(agent.prompt() if agent else []))
         return path
 
     def _service(self, name: str, backend: str, warm_prompt: Path | None) -> Process:

@@ -44,9 +44,13 @@ class Agent(BaseModel):
             raise ValueError(f"unknown tool {', '.join(unknown)}: there are {', '.join(sorted(TOOLS))}")
         return tools
 
+    def prompt(self) -> list[dict[str, Any]]:
+        """What the model reads before every conversation, as OpenAI messages."""
+        return [{"role": "system", "content": self.system_prompt}, *self.messages()]
+
     def messages(self) -> list[dict[str, Any]]:
-        """The context that a conversation starts with, as OpenAI messages."""
-        messages: list[dict[str, Any]] = [{"role": "system", "content": self.system_prompt}]
+        """The context that a conversation starts with, the system prompt aside."""
+        messages: list[dict[str, Any]] = []
         for example in self.examples:
             messages.append({"role": "user", "content": example.user})
             messages.append({"role": "assistant", "content": example.assistant})

@@ -41,6 +41,7 @@ def build_pipeline(
             AntiphonLLMService(
                 replicas=backends.llm,
                 session_id=session_id,
+                system_prompt=agent.system_prompt,
                 model=agent.model,
                 max_token_count=agent.max_token_count,
                 temperature=agent.temperature,

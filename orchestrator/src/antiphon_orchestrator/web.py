@@ -83,6 +83,10 @@ def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
 def _timelines(sessions: Sessions) -> APIRouter:
     router = APIRouter()
 
+    @router.get("/api/agents")
+    async def agents() -> dict[str, object]:
+        return {"default": sessions.agents.default, "agents": sessions.agents.names}
+
     @router.get("/api/sessions/{session_id}")
     async def timeline(session_id: str) -> JSONResponse:
         session = sessions.find(session_id)

@@ -30,16 +30,21 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         *,
         replicas: Replicas,
         model: str = "",
+        system_prompt: str = "",
         session_id: str = "",
         max_token_count: int = 0,
         temperature: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(settings=BaseOpenAILLMService.Settings(model=model or "antiphon"), **kwargs)
+        super().__init__(
+            settings=BaseOpenAILLMService.Settings(model=model or "antiphon", system_instruction=system_prompt or None),
+            **kwargs,
+        )
         self._replicas = replicas
         self._requested_model = model
         self._model_name = model or "antiphon"
         self._session_id = session_id
+        self._system_prompt = system_prompt or None
         self._max_token_count = max_token_count
         self._temperature = temperature
 
@@ -72,7 +77,7 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
 
     async def _config(self, context: LLMContext, system_instruction: str | None = None) -> pb.GenerateConfig:
         params = await self.get_llm_adapter().get_llm_invocation_params(
-            context, system_instruction=system_instruction, convert_developer_to_user=True
+            context, system_instruction=system_instruction or self._system_prompt, convert_developer_to_user=True
         )
         tools, choice = params["tools"], params["tool_choice"]
         return pb.GenerateConfig(
