@@ -1,0 +1,1 @@
+"""The speech recognition service: antiphon.asr.v1.AsrService."""
