@@ -4,10 +4,10 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from . import tls
 from .auth import Verifier, read_secret
-from .errors import ConfigError
+from .errors import ConfigError, root_cause
 from .logs import set_up_logging
 from .metrics import RpcMetrics, metrics_endpoint
 from .rpc import RpcInterceptor
@@ -26,13 +26,23 @@ from .stream import Drain
 
 log = logging.getLogger(__name__)
 
+S = TypeVar("S", bound=ServerSettings)
+
 SERVER_OPTIONS = [
     # Otherwise two processes share a port in silence.
     ("grpc.so_reuseport", 0),
     # Our clients ping this often to notice a dead peer; the default would call that abuse.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A caller that vanished without a word gives its slot back after time + timeout, not after two hours.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
 ]
+# How long handlers may take to clean up once their streams have been ended.
+CLEANUP_S = 5.0
+# How long the last statuses may take to be sent.
+LAST_WORDS_S = 0.5
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -61,16 +71,23 @@ class Listening:
 
 @asynccontextmanager
 async def listening(
-    settings: ServerSettings, service: str, build: Build, registry: CollectorRegistry | None = None
+    settings: ServerSettings,
+    service: str,
+    build: Build,
+    registry: CollectorRegistry | None = None,
+    *,
+    stopped: asyncio.Event | None = None,
 ) -> AsyncIterator[Listening]:
     """Serves `service` (its full proto name) until the context ends, then drains as `settings` say.
 
-    Health answers NOT_SERVING while the model loads. Raises ConfigError when the port is taken, a credential
-    cannot be read, or the backend refuses its configuration.
+    Health answers NOT_SERVING, and the service UNAVAILABLE, while the model loads, and ever after when `stopped` was
+    set meanwhile. Raises ConfigError when the port is taken, a credential cannot be read, or the backend refuses its
+    configuration.
     """
     host = Host(registry or CollectorRegistry(), Drain(settings.grace_s))
     verifier = Verifier(read_secret(settings.token_secret_file), service) if settings.token_secret_file else None
     interceptor = RpcInterceptor(RpcMetrics.register(host.registry), service, verifier)
+    interceptor.loading = True
     server = grpc.aio.server(interceptors=[interceptor], options=SERVER_OPTIONS)
     health = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -78,20 +95,48 @@ async def listening(
     await _report(health, service, NOT_SERVING)
     await server.start()
     try:
-        with _metrics(settings.metrics_bind, host.registry) as metrics_port:
+        with metrics_endpoint(settings.metrics_bind, host.registry) as metrics_port:
             async with build(host) as register:
-                register(server)
-                reflection.enable_server_reflection((service, reflection.SERVICE_NAME), server)
-                await _report(health, service, SERVING)
+                wanted = not (stopped and stopped.is_set())
+                if wanted:
+                    register(server)
+                    reflection.enable_server_reflection((service, reflection.SERVICE_NAME), server)
+                    interceptor.loading = False
+                    await _report(health, service, SERVING)
                 try:
                     yield Listening(port, metrics_port, host)
                 finally:
                     await health.enter_graceful_shutdown()  # readiness fails, traffic moves away
-                    host.drain.started.set()
-                    await asyncio.sleep(settings.drain_s)
-                    await server.stop(settings.grace_s)  # open streams may finish
+                    await _drain(server, interceptor, host.drain, settings.drain_s if wanted else 0.0)
     finally:
         await server.stop(0)
+
+
+async def _drain(server: grpc.aio.Server, interceptor: RpcInterceptor, drain: Drain, drain_s: float) -> None:
+    """Serves on for `drain_s`, lets open streams finish in the grace, and returns when no handler needs the model."""
+    try:
+        drain.start(drain_s + drain.grace_s)
+        await asyncio.sleep(drain_s)
+        await _stop(server, interceptor, drain.grace_s)
+    finally:
+        await server.stop(0)
+        try:
+            await asyncio.wait_for(interceptor.idle(), CLEANUP_S)
+        except TimeoutError:
+            log.error("handlers still run %g s after their streams were ended", CLEANUP_S)
+
+
+async def _stop(server: grpc.aio.Server, interceptor: RpcInterceptor, grace_s: float) -> None:
+    """Refuses new streams and waits for the open ones, but not for health watches, which never end."""
+    stopping = asyncio.create_task(server.stop(grace_s), name="stop server")
+    idle = asyncio.create_task(interceptor.idle(), name="streams end")
+    try:
+        await asyncio.wait((stopping, idle), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((stopping,), timeout=LAST_WORDS_S)
+    finally:
+        for task in (stopping, idle):
+            task.cancel()
+        await asyncio.gather(stopping, idle, return_exceptions=True)
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
@@ -106,22 +151,13 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:
         raise ConfigError(f"cannot listen on {settings.bind}: is the port in use?") from error
 
 
-@contextmanager
-def _metrics(bind: str, registry: CollectorRegistry) -> Iterator[int | None]:
-    try:
-        with metrics_endpoint(bind, registry) as port:
-            yield port
-    except OSError as error:
-        raise ConfigError(f"cannot serve metrics on {bind}: {error.strerror or error}") from error
-
-
 async def _report(health: health_aio.HealthServicer, service: str, status: Any) -> None:
     for name in ("", service):
         await health.set(name, status)
 
 
 async def serve(settings: ServerSettings, service: str, build: Build) -> None:
-    """Serves until SIGTERM or SIGINT; a second signal ends the grace at once."""
+    """Serves until SIGTERM or SIGINT; a second signal ends the loading or the grace at once."""
     stopped, main = asyncio.Event(), asyncio.current_task()
 
     def on_signal() -> None:
@@ -132,20 +168,24 @@ async def serve(settings: ServerSettings, service: str, build: Build) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, on_signal)
-    async with listening(settings, service, build) as at:
-        log.info("%s is ready on port %s (backend %s)", service, at.port, settings.backend)
+    async with listening(settings, service, build, stopped=stopped) as at:
+        if not stopped.is_set():
+            log.info("%s is ready on port %s (backend %s)", service, at.port, settings.backend)
         await stopped.wait()
         log.info("%s drains", service)
 
 
-def run(read: Callable[[], ServerSettings], service: str, build: Callable[[ServerSettings], Build]) -> None:
-    """A service's `main`. Exits 0 after a drain, 2 when something is not configured as it must be."""
+def run(read: Callable[[], S], service: str, build: Callable[[S], Build]) -> None:
+    """A service's `main`. Exits 0 after a drain, 1 when that was cut short, 2 for a configuration that is refused."""
     try:
         settings = read()
         set_up_logging(settings.log_format, settings.log_level)
         asyncio.run(serve(settings, service, build(settings)))
-    except ConfigError as error:
-        print(f"{service}: {error}", file=sys.stderr)
-        sys.exit(2)
     except asyncio.CancelledError:
         sys.exit(1)
+    except Exception as error:
+        cause = root_cause(error)  # a `build` with a task group wraps it
+        if not isinstance(cause, ConfigError):
+            raise
+        print(f"{service}: {cause}", file=sys.stderr)
+        sys.exit(2)

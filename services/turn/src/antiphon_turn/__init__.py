@@ -1,0 +1,1 @@
+"""The turn service: who is speaking, and whether they sound finished."""

@@ -1,0 +1,14 @@
+"""`antiphon-turn`: the service alone, told what to be by ANTIPHON_TURN_… variables."""
+
+from antiphon_runtime.server import run
+
+from .service import SERVICE, build
+from .settings import read
+
+
+def main() -> None:
+    run(read, SERVICE, build)
+
+
+if __name__ == "__main__":
+    main()
