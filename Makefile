@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo up test check unit format constraints clean
+.PHONY: help setup demo up test check bench-v2v bench-overhead format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -40,6 +40,12 @@ check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/mypy $(wildcard services/*/src orchestrator/src bench/src cli/src)
 	$(BIN)/python -m pytest -m "not real and not slow" services orchestrator bench cli
+
+bench-v2v: setup ## Voice-to-voice time on the real CPU models, over several calls.
+	$(BIN)/antiphon bench --models cpu
+
+bench-overhead: setup ## The same on stubs without latency: the platform's own share.
+	$(BIN)/antiphon bench --models stub
 
 format: setup ## Put the code in order.
 	$(BIN)/ruff check --fix $(SOURCES)

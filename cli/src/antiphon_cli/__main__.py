@@ -20,6 +20,7 @@ from antiphon_bench.report import print_call, print_measure
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.weights import fetch
 
+from .bench import run_v2v
 from .demo import run_demo
 from .doctor import examine
 from .platform import COLORS, PORTS, Plan, check_ports
@@ -188,6 +189,21 @@ def demo(
         out.print(f"median V2V as heard: {statistics.median(heard):.0f} ms; recording: {output / 'call.wav'}")
     if not made.turns or any(turn.outcome != "answered" for turn in made.turns):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    models: Annotated[Models, typer.Option(help="Real small models, or stubs: the platform's own share.")] = Models.CPU,
+    calls: Annotated[int, typer.Option(min=1, help="Calls of three turns each.")] = 3,
+    output: Annotated[Path, typer.Option(help="Where the raw rows go.")] = Path("out/bench"),
+    models_dir_: Annotated[Path | None, typer.Option("--models-dir")] = None,
+) -> None:
+    """Measure voice-to-voice time over several calls; prints one BENCH line."""
+    folder = models_dir(models_dir_)
+    if models is Models.CPU:
+        fetch(folder, ALL, _note)
+    name = {"cpu": "v2v", "stub": "overhead"}[models.value]
+    print(run_v2v(name, models.value, folder, calls, output, _note))
 
 
 def main() -> None:
