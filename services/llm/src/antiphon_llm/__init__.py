@@ -1,0 +1,1 @@
+"""The language model service: antiphon.llm.v1.LlmService."""
