@@ -1,0 +1,1 @@
+"""Antiphon's text-to-speech service. `service` has what it is served with: `SERVICE` and `build(settings)`."""
