@@ -65,7 +65,8 @@ class Engine:
         params.n_ctx = settings.n_ctx * slots
         params.n_gpu_layers = settings.gpu_layers
         params.n_batch = params.n_ubatch = settings.n_batch
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
+        params.cpuparams_batch.n_threads = settings.threads
+        params.cpuparams.n_threads = settings.decode_threads
         params.use_jinja = True
         params.fit_params = False
         # Slots are chosen here (places.py), so nothing is gained by a second cache of up to 8 GB.

@@ -23,7 +23,9 @@ class LlamaCppSettings(BaseSettings):
     ] = DEFAULT_DIR
     model_path: Annotated[Path | None, Field(description="Any GGUF file, in place of SmolLM2-135M-Instruct.")] = None
     n_ctx: Annotated[int, Field(ge=64, description="Tokens of context that each slot has.")] = 2048
-    threads: Annotated[int, Field(ge=1, description="CPU threads of the engine.")] = 2
+    threads: Annotated[int, Field(ge=1, description="CPU threads that evaluate prompts.")] = 2
+    # One token of a model this small is too little work to share: two threads are slower than one (docs/latency.md).
+    decode_threads: Annotated[int, Field(ge=1, description="CPU threads that generate; more for a larger model.")] = 1
     gpu_layers: Annotated[int, Field(ge=0, description="Layers kept on the GPU; needs a wheel that has one.")] = 0
     # Cancels and other streams' tokens wait for a batch of the prompt: 64 tokens are about a quarter of a second on two
     # CPU cores, and cost a tenth of the prompt's speed against 512.
