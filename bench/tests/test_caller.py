@@ -22,6 +22,9 @@ from antiphon_bench.errors import (
 from antiphon_bench.recording import measure
 from antiphon_bench.testing import Manner, answering, tone
 
+# Calls take the time that they take.
+pytestmark = pytest.mark.slow
+
 WITHIN_MS = 25.0
 
 
