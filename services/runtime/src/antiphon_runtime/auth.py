@@ -11,6 +11,8 @@ from .errors import ConfigError, Unauthenticated
 ALGORITHM = "HS256"
 # RFC 7518 section 3.2: an HS256 key has at least the hash's size.
 MIN_SECRET_BYTES = 32
+# Clocks of two machines differ by less than this.
+LEEWAY_S = 5
 
 
 def read_secret(path: Path) -> bytes:
@@ -51,14 +53,15 @@ class Verifier:
     def verify(self, header: str) -> str:
         """The token's subject. Raises Unauthenticated when it is missing, wrong or expired."""
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("no token: send authorization: Bearer …", reason="TOKEN_MISSING")
         try:
             claims = jwt.decode(
-                token,
+                token.strip(),
                 self._secret,
                 algorithms=[ALGORITHM],
                 audience=self._audience,
+                leeway=LEEWAY_S,
                 options={"require": ["exp", "aud"]},
             )
         except jwt.ExpiredSignatureError as error:

@@ -15,9 +15,10 @@ class Latency:
     points: tuple[tuple[float, float], ...]
 
     def at(self, share: float) -> float:
-        """The latency in seconds that `share` (0 to 1) of all draws stay below."""
-        shares = [point[0] for point in self.points]
-        above = min(max(bisect_right(shares, share), 1), len(shares) - 1)
+        """The latency in seconds that `share` (0 to 1) of all draws stay below; the ends hold beyond the points."""
+        above = bisect_right([point[0] for point in self.points], share)
+        if above in (0, len(self.points)):
+            return self.points[min(above, len(self.points) - 1)][1] / 1000
         (low, low_ms), (high, high_ms) = self.points[above - 1], self.points[above]
         return (low_ms + (high_ms - low_ms) * (share - low) / (high - low)) / 1000
 

@@ -5,6 +5,8 @@ import logging
 import sys
 import time
 
+from opentelemetry import trace
+
 from .rpc import stream_id
 
 COLORS = {"DEBUG": "\033[2m", "INFO": "", "WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[31m"}
@@ -30,6 +32,9 @@ class Json(logging.Formatter):
         entry = {"ts": record.created, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
         if stream_id():
             entry["stream_id"] = stream_id()
+        span = trace.get_current_span().get_span_context()
+        if span.is_valid:
+            entry["trace_id"] = trace.format_trace_id(span.trace_id)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False)

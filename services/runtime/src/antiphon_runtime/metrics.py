@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
+from .errors import ConfigError
+
 # One ladder for every latency, 10 ms to 10 s, so that panels can be laid over each other.
 LATENCY_BUCKETS = (
     *(0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5),
@@ -52,12 +54,18 @@ class SlotMetrics:
 
 @contextmanager
 def metrics_endpoint(address: str, registry: CollectorRegistry) -> Iterator[int | None]:
-    """Serves `registry` for Prometheus at `address` ("host:port"; empty: not at all) and gives the port."""
+    """Serves `registry` for Prometheus at `address` ("host:port"; empty: not at all) and gives the port.
+
+    Raises ConfigError when it cannot listen there.
+    """
     if not address:
         yield None
         return
     host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host, registry=registry)
+    try:
+        server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=registry)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(f"cannot serve metrics on {address}: {getattr(error, 'strerror', None) or error}") from error
     try:
         yield server.server_port
     finally:

@@ -17,6 +17,10 @@ def resolve(name: str, table: Mapping[str, str]) -> Any:
     if not found:
         raise ConfigError(f"unknown backend {name!r}: it is one of {', '.join(sorted(table))}, or 'module:attribute'")
     try:
-        return getattr(import_module(module), attribute)
-    except ImportError as error:
+        found_in = import_module(module)
+    except (ImportError, OSError, ValueError) as error:  # OSError: a shared library that is not there
         raise ConfigError(f"backend {name!r} cannot be loaded: {error}") from error
+    try:
+        return getattr(found_in, attribute)
+    except AttributeError as error:
+        raise ConfigError(f"backend {name!r} cannot be loaded: {module} has no {attribute!r}") from error

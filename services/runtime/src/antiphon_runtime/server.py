@@ -164,6 +164,7 @@ async def serve(settings: ServerSettings, service: str, build: Build) -> None:
         if stopped.is_set() and main:
             main.cancel()
         stopped.set()
+        log.info("%s is told to stop", service)
 
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):

