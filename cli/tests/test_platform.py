@@ -40,6 +40,13 @@ def test_what_the_user_has_set_wins_over_the_plan(monkeypatch: pytest.MonkeyPatc
     assert processes["asr"].env["ANTIPHON_ASR_BACKEND"] == "moonshine"
 
 
+def test_a_service_bound_elsewhere_by_the_user_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_LLM_BIND", "127.0.0.1:40404")
+    processes = {one.name: one for one in Plan().processes()}
+    assert processes["llm"].bind == "127.0.0.1:40404"
+    assert processes["orchestrator"].env["ANTIPHON_ORCHESTRATOR_LLM"] == "127.0.0.1:40404"
+
+
 def test_model_processes_run_with_one_thread_and_do_not_spin() -> None:
     for process in Plan().processes():
         assert process.env["OMP_NUM_THREADS"] == process.env["OPENBLAS_NUM_THREADS"] == "1"

@@ -50,11 +50,17 @@ class Plan:
 
     @property
     def page(self) -> str:
-        return f"http://{self.host}:{self.ports['orchestrator']}"
+        return f"http://{self.bind('orchestrator')}"
 
     @property
     def call_url(self) -> str:
-        return f"ws://{self.host}:{self.ports['orchestrator']}/ws"
+        return f"ws://{self.bind('orchestrator')}/ws"
+
+    def bind(self, name: str) -> str:
+        """Where a process listens: as the plan or the user says, else on its port of the plan."""
+        variable = f"ANTIPHON_{name.upper()}_BIND"
+        host = self.host if name == "orchestrator" else "127.0.0.1"
+        return self.env.get(variable) or os.environ.get(variable) or f"{host}:{self.ports[name]}"
 
     def processes(self, warm_prompt: Path | None = None) -> list[Process]:
         """All of them. The language model evaluates the messages in `warm_prompt` before it is ready."""
@@ -71,7 +77,7 @@ class Plan:
 
     def _service(self, name: str, backend: str, warm_prompt: Path | None) -> Process:
         prefix = f"ANTIPHON_{name.upper()}_"
-        env = {f"{prefix}BIND": f"127.0.0.1:{self.ports[name]}", f"{prefix}BACKEND": backend, f"{prefix}GRACE_S": "1"}
+        env = {f"{prefix}BIND": self.bind(name), f"{prefix}BACKEND": backend, f"{prefix}GRACE_S": "1"}
         if self.metrics:
             env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports[name] + METRICS_OFFSET}"
         if self.models_dir and self.models == "cpu" and name in ("asr", "llm"):
@@ -79,12 +85,12 @@ class Plan:
         if backend == "llamacpp" and warm_prompt:
             env[f"{prefix}LLAMACPP__WARM_PROMPT_FILE"] = str(warm_prompt)
         health = f"antiphon.{name}.v1.{name.capitalize()}Service"
-        return Process(name, f"antiphon_{name}", f"127.0.0.1:{self.ports[name]}", self._env(env), health)
+        return Process(name, f"antiphon_{name}", self.bind(name), self._env(env), health)
 
     def _orchestrator(self) -> Process:
         prefix = "ANTIPHON_ORCHESTRATOR_"
-        env = {f"{prefix}{name.upper()}": f"127.0.0.1:{self.ports[name]}" for name in BACKENDS[self.models]}
-        env[f"{prefix}BIND"] = bind = f"{self.host}:{self.ports['orchestrator']}"
+        env = {f"{prefix}{name.upper()}": self.bind(name) for name in BACKENDS[self.models]}
+        env[f"{prefix}BIND"] = bind = self.bind("orchestrator")
         if self.metrics:
             env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports['orchestrator'] + METRICS_OFFSET}"
         if self.record_dir:
