@@ -32,7 +32,7 @@ SERVER_OPTIONS = [
     # Otherwise two processes share a port in silence.
     ("grpc.so_reuseport", 0),
     # Our clients ping this often to notice a dead peer; the default would call that abuse.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A caller that vanished without a word gives its slot back after time + timeout, not after two hours.
     ("grpc.keepalive_time_ms", 10_000),
