@@ -23,10 +23,12 @@ async def test_the_pings_of_an_idle_client_are_not_taken_for_abuse() -> None:
     health_pb2_grpc.add_HealthServicer_to_server(health_aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=faster(CHANNEL_OPTIONS)) as channel:
-        await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-        with pytest.raises(TimeoutError):  # a server that feels abused ends the connection within three seconds
-            async with asyncio.timeout(5):
-                await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
-        assert channel.get_state() is grpc.ChannelConnectivity.READY
-    await server.stop(0)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=faster(CHANNEL_OPTIONS)) as channel:
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            with pytest.raises(TimeoutError):  # a server that feels abused ends the connection within three seconds
+                async with asyncio.timeout(5):
+                    await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            assert channel.get_state() is grpc.ChannelConnectivity.READY
+    finally:
+        await server.stop(0)
