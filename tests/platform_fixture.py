@@ -24,6 +24,7 @@ from antiphon_orchestrator.metrics import Metrics
 from antiphon_orchestrator.sessions import Sessions
 from antiphon_orchestrator.settings import Settings
 from antiphon_orchestrator.web import create_app
+from antiphon_orchestrator.wire import MAX_MESSAGE_BYTES
 from antiphon_runtime.testing import Served, serving
 
 SERVICES = {
@@ -49,7 +50,18 @@ class Platform:
     def slots_used(self) -> dict[str, float]:
         return {name: served.sample(f"antiphon_{name}_slots_used") for name, served in self.services.items()}
 
+    def idle(self) -> bool:
+        """Whether nothing of any call is left."""
+        used = (*self.slots_used().values(), *self.backends.open_streams.values(), self.sessions.active)
+        return not any(used)
+
+    def rpcs(self, service: str, outcome: str) -> float:
+        """How many streams of a service have ended like this."""
+        method = {"asr": "Transcribe", "tts": "Synthesize", "llm": "Generate", "turn": "Detect"}[service]
+        return self.services[service].sample("antiphon_rpc_seconds_count", method=method, outcome=outcome)
+
     def sample(self, name: str, **labels: str) -> float:
+        """A metric of the orchestrator's, 0 when it was never set."""
         return self.registry.get_sample_value(name, labels) or 0.0
 
 
@@ -60,16 +72,22 @@ async def platform(
     verifier: Any = None,
     slots: int = 8,
     backends: dict[str, str] | None = None,
+    services: dict[str, Any] | None = None,
+    unlike: dict[str, dict[str, Any]] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Platform]:
-    """Everything up and ready; everything down when the context ends."""
+    """Everything up and ready; everything down when the context ends.
+
+    `services` are settings of all four, `unlike` those in which one differs, `settings` those of the orchestrator.
+    """
     chosen = dict.fromkeys(SERVICES, "stub") | (backends or {})
     async with AsyncExitStack() as stack:
-        services = {}
+        served = {}
         for name, (module, cls) in SERVICES.items():
-            own = cls(bind="127.0.0.1:0", backend=chosen[name], slots=slots, grace_s=0.0)
-            services[name] = await stack.enter_async_context(serving(module.SERVICE, module.build(own), own))
-        targets = {name: served.target for name, served in services.items()}
+            given = {"slots": slots, **(services or {}), **(unlike or {}).get(name, {})}
+            own = cls(bind="127.0.0.1:0", backend=chosen[name], grace_s=0.0, **given)
+            served[name] = await stack.enter_async_context(serving(module.SERVICE, module.build(own), own))
+        targets = {name: one.target for name, one in served.items()}
         own_settings = Settings(bind="127.0.0.1:0", **targets, **settings)
         pools = await stack.enter_async_context(connected(own_settings))
         registry = CollectorRegistry()
@@ -82,14 +100,22 @@ async def platform(
             record_dir=own_settings.record_dir,
         )
         port = await stack.enter_async_context(served_http(create_app(own_settings, sessions, Gate(verifier))))
-        yield Platform(f"ws://127.0.0.1:{port}/ws", f"http://127.0.0.1:{port}", services, pools, sessions, registry)
+        yield Platform(f"ws://127.0.0.1:{port}/ws", f"http://127.0.0.1:{port}", served, pools, sessions, registry)
 
 
 @asynccontextmanager
 async def served_http(app: Any) -> AsyncIterator[int]:
     """The app on a free port of this process's loop."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=2, lifespan="on")
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            timeout_graceful_shutdown=2,
+            lifespan="on",
+            ws_max_size=MAX_MESSAGE_BYTES,
+        )
     )
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     serving_task = asyncio.create_task(_serve(server), name="uvicorn")
@@ -109,5 +135,5 @@ async def _serve(server: uvicorn.Server) -> None:
 async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
     """Returns as soon as `condition` holds. Raises TimeoutError when it does not in time."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # what is looked at announces nothing
             await asyncio.sleep(0.01)

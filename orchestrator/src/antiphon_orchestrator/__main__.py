@@ -21,6 +21,7 @@ from .metrics import Metrics
 from .sessions import Sessions
 from .settings import Settings
 from .web import create_app
+from .wire import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ async def serve(settings: Settings) -> None:
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=3,
+                ws_max_size=MAX_MESSAGE_BYTES,
             )
             await uvicorn.Server(config).serve()
 

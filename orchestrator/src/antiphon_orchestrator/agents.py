@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from antiphon_runtime.errors import ConfigError
 
@@ -87,23 +88,33 @@ class Agents:
             file = _File.model_validate(content)
         except OSError as error:
             raise ConfigError(f"agents file {path} cannot be read: {error.strerror}") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"agents file {path} is not YAML: {error}") from error
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
-            raise ConfigError(f"agents file {path}: {problems}") from error
+            raise ConfigError(f"agents file {path}: {'; '.join(map(_problem, error.errors()))}") from error
         if file.default not in file.agents:
             raise ConfigError(f"agents file {path}: default {file.default!r} is none of {', '.join(file.agents)}")
-        return cls(file.default, {name: _placed(agent, path.parent) for name, agent in file.agents.items()})
+        return cls(file.default, {name: _placed(agent, name, path) for name, agent in file.agents.items()})
 
 
-def _placed(agent: Agent, folder: Path) -> Agent:
+def _problem(problem: ErrorDetails) -> str:
+    """One mistake: where it is, what is wrong, and what there is instead."""
+    place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        models: dict[int, type[BaseModel]] = {1: _File, 3: Agent}
+        known = models.get(len(problem["loc"]), Example).model_fields
+        message = f"unknown field: there are {', '.join(sorted(known))}"
+    return f"{place}: {message}" if place else message
+
+
+def _placed(agent: Agent, name: str, agents_file: Path) -> Agent:
     """The agent with its knowledge file found from the agents file's folder."""
+    place = f"agents file {agents_file}: agents.{name}.knowledge_file"
     if agent.knowledge_file is None:
         if "look_up" in agent.tools:
-            raise ConfigError("the tool look_up needs a knowledge_file")
+            raise ConfigError(f"{place}: the tool look_up needs one")
         return agent
-    path = folder / agent.knowledge_file
+    path = agents_file.parent / agent.knowledge_file
     if not path.is_file():
-        raise ConfigError(f"knowledge file {path} is not there")
+        raise ConfigError(f"{place}: {path} is not there")
     return agent.model_copy(update={"knowledge_file": path})

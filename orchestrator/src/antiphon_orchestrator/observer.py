@@ -1,6 +1,7 @@
 """Watches a session's frames and writes its turns' timelines."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
@@ -20,33 +21,58 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
+from pipecat.services.llm_service import LLMService
+from pipecat.services.tts_service import TTSService
+from pipecat.utils.errors import ErrorCategory
 
 from .services.frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame, TurnVerdictFrame
 from .services.tts import SEGMENT_MS
 from .timeline import Outcome, Turn
 
 MS = 1_000_000
+# Speech that goes on this soon after a commit, before its text has come, is the same turn: it was committed too early.
+RESUME_NS = 1000 * MS
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the open turn's answer has got: a tool makes it several responses of the model."""
+
+    generating: bool = False
+    has_text: bool = False
+    # Tools were called, and the model has not gone on since.
+    tool_due: bool = False
+    # Responses with text of which it is not yet remembered how much was heard.
+    texts_due: int = 0
+
+    @property
+    def over(self) -> bool:
+        return not (self.generating or self.tool_due or self.texts_due)
 
 
 class TimelineObserver(BaseObserver):
     """One turn is open at a time; `on_turn` gets each as it closes.
 
     A turn closes when its answer has been spoken and remembered, when the caller interrupts it, when a service
-    fails, or when the session ends. An utterance without words is no turn.
+    fails, or when the session ends. An utterance without words is no turn: `on_empty` hears of it.
     """
 
-    def __init__(self, on_turn: Callable[[Turn], Awaitable[None]]) -> None:
+    def __init__(self, on_turn: Callable[[Turn], Awaitable[None]], on_empty: Callable[[], None] | None = None) -> None:
         super().__init__(observe_every_push=False)
         self._on_turn = on_turn
+        self._on_empty = on_empty
         self._next_id = 1
         self._turn: Turn | None = None
+        self._progress = _Progress()
         # Interrupted, and waiting for what of its answer was heard.
         self._interrupted: Turn | None = None
         self._agent_speaking = False
+        self._agent_start_ns = 0
         self._speech_start_ns = 0
         self._pauses: dict[int, int] = {}
         self._stopped_ns = 0
         self._committed_ns = 0
+        self._awaiting_text = False
         self._llm_start_ns = 0
         self._tool_start_ns = 0
 
@@ -61,14 +87,14 @@ class TimelineObserver(BaseObserver):
         """The session is over: a turn that is still open got no answer, or only part of one."""
         if self._interrupted:
             await self._close(self._interrupted, "interrupted")
-        if self._turn and self._turn.heard:
-            await self._close(self._turn, "interrupted" if self._turn.first_audio_ns else "unanswered")
-        self._turn = self._interrupted = None
+        turn, self._turn, self._interrupted = self._turn, None, None
+        if turn and (turn.heard or turn.speech_end_ns is not None):
+            await self._close(turn, self._outcome(turn) if turn.first_audio_ns else "unanswered")
 
     async def _on_caller(self, frame: Frame, now: int) -> None:
         match frame:
             case VADUserStartedSpeakingFrame():
-                await self._speech_started(now - round(frame.start_secs * 1e9))
+                await self._speech_started(now - round(frame.start_secs * 1e9), now)
             case SpeechPausedFrame():
                 self._pauses[frame.sample] = frame.speech_end_ns
             case TurnVerdictFrame() if self._turn:
@@ -78,24 +104,29 @@ class TimelineObserver(BaseObserver):
                 self._stopped_ns = now
                 if self._turn and self._pauses:
                     self._turn.span("speech", self._speech_start_ns, list(self._pauses.values())[-1])
-            case CommitTurnFrame() if self._turn:
-                self._committed(self._turn, frame, now)
-            case TranscriptionFrame() if frame.finalized and self._turn:
+            case CommitTurnFrame():
+                await self._committed(frame, now)
+            case TranscriptionFrame() if self._turn:
                 self._turn.heard = f"{self._turn.heard} {frame.text}".strip()
-                self._turn.stage("transcript", now)
-                self._turn.span("asr", self._committed_ns, now)
-            case EmptyUtteranceFrame():
-                if self._turn and not self._turn.heard:
-                    self._turn = None
+                self._text_came(self._turn, now)
+            case EmptyUtteranceFrame() if self._turn:
+                self._text_came(self._turn, now)
+                if not self._turn.heard:
+                    await self._no_text(self._turn, frame.error)
 
-    async def _speech_started(self, start_ns: int) -> None:
+    async def _speech_started(self, start_ns: int, now: int) -> None:
         turn = self._turn
         if turn and turn.speech_end_ns is not None:
-            await self._interrupt(turn)
-            turn = None
+            if self._awaiting_text and now - self._committed_ns <= RESUME_NS:
+                turn.speech_end_ns = None
+                turn.stages.clear()
+            else:
+                await self._interrupt(turn)
+                turn = None
         if turn is None:
             self._turn = Turn(self._next_id)
             self._next_id += 1
+            self._progress = _Progress()
             self._pauses.clear()
         self._speech_start_ns = start_ns
 
@@ -103,86 +134,128 @@ class TimelineObserver(BaseObserver):
         if self._interrupted:
             await self._close(self._interrupted, "interrupted")
         self._interrupted = None
-        if turn.first_audio_ns is None:
-            await self._close(turn, "interrupted")
-        else:
+        if turn.first_audio_ns is not None and not self._progress.over:
             self._interrupted = turn
+        else:
+            await self._close(turn, "unanswered" if self._awaiting_text else self._outcome(turn))
 
-    def _committed(self, turn: Turn, frame: CommitTurnFrame, now: int) -> None:
+    async def _committed(self, frame: CommitTurnFrame, now: int) -> None:
+        if self._interrupted:  # none of it was heard, or it would have been remembered by now
+            turn, self._interrupted = self._interrupted, None
+            await self._close(turn, "interrupted")
+        if self._turn is None:
+            return
         self._committed_ns = now
-        turn.commit_reason = frame.reason
-        turn.speech_end_ns = self._pauses.get(frame.sample, now)
-        turn.stages.clear()
-        turn.stage("pause", min(self._stopped_ns, now))
-        turn.stage("verdict", now)
+        self._awaiting_text = True
+        self._turn.commit_reason = frame.reason
+        self._turn.speech_end_ns = self._pauses.get(frame.sample, now)
+        self._turn.stages.clear()
+        self._turn.stage("pause", min(self._stopped_ns, now))
+        self._turn.stage("verdict", now)
+
+    async def _no_text(self, turn: Turn, error: str) -> None:
+        self._turn = None
+        if error:
+            turn.error = error
+            await self._close(turn, "failed")
+        else:
+            self._next_id = turn.turn_id
+            if self._on_empty:
+                self._on_empty()
+
+    def _text_came(self, turn: Turn, now: int) -> None:
+        self._awaiting_text = False
+        turn.stage("transcript", now)
+        turn.span("asr", self._committed_ns, now)
 
     async def _on_model(self, frame: Frame, now: int) -> None:
-        turn = self._turn
+        turn, progress = self._turn, self._progress
         if turn is None or turn.speech_end_ns is None:
             return
         match frame:
             case LLMFullResponseStartFrame():
-                if turn.tools:
+                if progress.tool_due and not turn.reached("tts"):
                     turn.stage("tool", now)
+                self._progress = _Progress(generating=True, texts_due=progress.texts_due)
                 turn.llm_calls += 1
                 self._llm_start_ns = now
-            case LLMTextFrame() if not turn.reached("clause") and not self._llm_answered(turn):
-                turn.stage("llm", now)
+            case LLMTextFrame() if frame.text.strip() and not progress.has_text:
+                progress.has_text = True
+                if not turn.reached("tts"):
+                    turn.stage("llm", now)
                 turn.span("llm first token", self._llm_start_ns, now)
             case FunctionCallsStartedFrame():
-                turn.stage("llm", now)
+                progress.tool_due = True
+                if not turn.reached("tts"):
+                    turn.stage("llm", now)
                 turn.tools += [call.function_name for call in frame.function_calls]
             case FunctionCallInProgressFrame():
                 self._tool_start_ns = now
             case FunctionCallResultFrame():
                 turn.span(f"tool {frame.function_name}", self._tool_start_ns, now)
-            case LLMFullResponseEndFrame() if turn.llm_calls:
+            case LLMFullResponseEndFrame() if progress.generating:
+                progress.generating = False
+                progress.texts_due += progress.has_text
                 turn.span("llm", self._llm_start_ns, now)
-                if not turn.reached("llm"):  # the model had nothing to say
-                    self._turn = None
-                    await self._close(turn, "unanswered")
-            case ErrorFrame() if turn.first_audio_ns is None and turn.heard:
+                await self._settle(turn)
+            case ErrorFrame() if turn.heard and _breaks_answers(frame):
                 turn.error = frame.error
-                self._turn = None
-                await self._close(turn, "failed")
-
-    def _llm_answered(self, turn: Turn) -> bool:
-        return bool(turn.stages) and turn.stages[-1].name == "llm"
+                if turn.first_audio_ns is None:
+                    self._turn = None
+                    await self._close(turn, "failed")
 
     async def _on_agent(self, frame: Frame, now: int) -> None:
         turn = self._turn
         match frame:
-            case TTSAudioRawFrame() if turn and self._llm_answered(turn):
+            case TTSAudioRawFrame() if turn and turn.reached("llm") and not turn.reached("tts"):
                 worked_ns = round(frame.metadata.get(SEGMENT_MS, 0.0) * MS)
                 turn.stage("clause", now - worked_ns)
                 turn.stage("tts", now)
                 turn.span("tts first audio", now - worked_ns, now)
             case BotStartedSpeakingFrame():
-                self._agent_speaking = True
+                self._agent_speaking, self._agent_start_ns = True, now
                 if turn and turn.reached("tts") and turn.first_audio_ns is None:
                     turn.stage("transport", now)
                     turn.first_audio_ns = turn.stages[-1].end_ns
             case BotStoppedSpeakingFrame():
                 self._agent_speaking = False
-                if turn and turn.first_audio_ns:
-                    turn.span("agent speech", turn.first_audio_ns, now)
-                if turn and turn.answered:
-                    self._turn = None
-                    await self._close(turn, "answered")
+                speaker = self._interrupted or turn
+                if speaker and speaker.first_audio_ns:
+                    speaker.span("agent speech", self._agent_start_ns, now)
+                if turn:
+                    await self._settle(turn)
             case LLMContextAssistantTurnFrame():
                 await self._remembered(frame.text)
 
     async def _remembered(self, text: str) -> None:
         if self._interrupted:
             turn, self._interrupted = self._interrupted, None
-            turn.answered = text
+            turn.answered = f"{turn.answered} {text}".strip()
             await self._close(turn, "interrupted")
-        elif self._turn and self._turn.heard:
+        elif self._turn and self._turn.llm_calls:
             self._turn.answered = f"{self._turn.answered} {text}".strip()
-            if not self._agent_speaking:
-                turn, self._turn = self._turn, None
-                await self._close(turn, "answered" if turn.first_audio_ns else "unanswered")
+            self._progress.texts_due = max(0, self._progress.texts_due - 1)
+            await self._settle(self._turn)
+
+    async def _settle(self, turn: Turn) -> None:
+        """Closes the turn once nothing more of its answer can come."""
+        audio_due = turn.reached("tts") and turn.first_audio_ns is None
+        if turn.llm_calls and self._progress.over and not self._agent_speaking and not audio_due:
+            self._turn = None
+            await self._close(turn, self._outcome(turn) if turn.first_audio_ns else "unanswered")
+
+    def _outcome(self, turn: Turn) -> Outcome:
+        """Of a turn that ends now."""
+        if turn.first_audio_ns is None or not self._progress.over:
+            return "interrupted"
+        return "failed" if turn.error else "answered"
 
     async def _close(self, turn: Turn, outcome: Outcome) -> None:
         turn.outcome = outcome
         await self._on_turn(turn)
+
+
+def _breaks_answers(error: ErrorFrame) -> bool:
+    """Whether an answer is lost by it: not by a listening service, which recovers, nor by a tool that raised."""
+    speaks = isinstance(error.processor, LLMService | TTSService)
+    return speaks and error.category is not ErrorCategory.APPLICATION

@@ -48,7 +48,9 @@ def _index(root: Path, request: Request, gate: Gate) -> Response:
 
 
 def _asset(root: Path, path: str) -> Response:
-    target = (root / path).resolve()
-    if not target.is_relative_to(root.resolve()) or not target.is_file():
-        return Response(status_code=404)
-    return FileResponse(target)
+    try:
+        target = (root / path).resolve()
+        found = target.is_relative_to(root.resolve()) and target.is_file()
+    except (OSError, ValueError):  # no file can have this name
+        found = False
+    return FileResponse(target) if found else Response(status_code=404)

@@ -57,6 +57,7 @@ async def converse(
     backends: Backends,
     *,
     on_turn: Callable[[Turn], Awaitable[None]],
+    on_empty: Callable[[], None] | None = None,
     record_to: Path | None = None,
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
@@ -73,7 +74,7 @@ async def converse(
             OutputTransportMessageUrgentFrame(message={"type": "antiphon.turn", "turn": turn.to_json()})
         )
 
-    observer = TimelineObserver(closed)
+    observer = TimelineObserver(closed, on_empty)
     worker = PipelineWorker(
         pipeline,
         params=PipelineParams(

@@ -82,7 +82,14 @@ class Sessions:
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""
         record_to = self._record_dir / f"{session.session_id}.wav" if self._record_dir else None
-        await converse(session, transport, self._backends, on_turn=self._count, record_to=record_to)
+        await converse(
+            session,
+            transport,
+            self._backends,
+            on_turn=self._count,
+            on_empty=self._metrics.empty.inc,
+            record_to=record_to,
+        )
 
     async def hang_up(self) -> None:
         """Ends every conversation and waits until they have ended."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from antiphon_runtime.settings import is_loopback
@@ -39,18 +39,42 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     log_text: Annotated[bool, Field(description="Whether logs may hold what was said.")] = False
 
+    @field_validator("asr", "tts", "llm", "turn")
+    @classmethod
+    def _targets(cls, value: str) -> str:
+        if not all(is_host_and_port(target.strip()) for target in value.split(",")):
+            raise ValueError("must be host:port, or several with commas")
+        return value
+
+    @field_validator("bind", "metrics_bind")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if value and not is_host_and_port(value):
+            raise ValueError("must be host:port, such as 127.0.0.1:7860 or [::1]:7860")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _split(cls, values: dict[str, object]) -> dict[str, object]:
         for name in ("allowed_origins", "ice_servers"):
             if isinstance(value := values.get(name), str):
                 values[name] = tuple(part.strip() for part in value.split(",") if part.strip())
-        return values
+        # A variable that is set to nothing is as good as unset.
+        return {name: value for name, value in values.items() if value != "" or not name.endswith(("_file", "_dir"))}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":
+        if not self.bind:
+            raise ValueError("bind is empty: it must be host:port")
         if not (is_loopback(self.bind) or self.session_secret_file or self.allow_open):
             raise ValueError(f"bind {self.bind} is reachable from outside: set session_secret_file, or allow_open=true")
         if bool(self.service_cert_file) != bool(self.service_key_file):
             raise ValueError("service_cert_file and service_key_file go together")
+        if self.service_cert_file and not self.service_ca_file:
+            raise ValueError("service_cert_file needs service_ca_file")
         return self
+
+
+def is_host_and_port(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and int(port) < 65_536

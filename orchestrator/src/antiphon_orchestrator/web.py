@@ -5,16 +5,17 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse
-from pipecat.serializers.protobuf import ProtobufFrameSerializer
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
 
 from antiphon_runtime.errors import Unauthenticated
 
 from .gate import ForeignOrigin, Gate
 from .page import page_routes
+from .session import INPUT_RATE_HZ
 from .sessions import Full, Sessions, UnknownAgent
 from .settings import Settings
 from .webrtc import WebRtcCalls
+from .wire import CallerFrames
 
 REFUSALS: dict[type[Exception], int] = {Unauthenticated: 401, ForeignOrigin: 403, UnknownAgent: 404, Full: 503}
 
@@ -68,7 +69,7 @@ def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
                 audio_in_enabled=True,
                 audio_out_enabled=True,
                 audio_out_10ms_chunks=2,
-                serializer=ProtobufFrameSerializer(),
+                serializer=CallerFrames(INPUT_RATE_HZ),
                 allowed_origins=[],
             )
             await sessions.run(session, FastAPIWebsocketTransport(websocket, params))

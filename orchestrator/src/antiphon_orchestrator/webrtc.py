@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aiortc.exceptions import InvalidStateError
+from aiortc.sdp import SessionDescription
 from fastapi import APIRouter, HTTPException, Request
 from pipecat.transports.base_transport import TransportParams
 from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
@@ -35,6 +37,8 @@ class WebRtcCalls:
         self._ice_servers = [IceServer(urls=url) for url in ice_servers]
         self._handler = SmallWebRTCRequestHandler(ice_servers=self._ice_servers)
         self._started: OrderedDict[str, str] = OrderedDict()
+        # The peer connection of each call under way, by its session.
+        self._connections: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
@@ -58,7 +62,7 @@ class WebRtcCalls:
     async def _start(self, request: Request) -> dict[str, Any]:
         body = await _json(request)
         options = body.get("body") or {}
-        agent = str(options.get("agent", "")) if isinstance(options, dict) else ""
+        agent = str(options.get("agent") or "") if isinstance(options, dict) else ""
         self._sessions.check(agent)
         session_id = uuid.uuid4().hex
         self._started[session_id] = agent
@@ -68,24 +72,25 @@ class WebRtcCalls:
         return {"sessionId": session_id, "iceConfig": {"iceServers": servers}}
 
     async def _offer(self, session_id: str, request: Request) -> Any:
-        body = await _json(request)
-        if session_id not in self._started and self._sessions.find(session_id) is None:
-            raise HTTPException(404, f"no call {session_id} was started")
-        try:
-            offer = SmallWebRTCRequest(
-                sdp=body["sdp"], type=body["type"], pc_id=body.get("pc_id"), restart_pc=body.get("restart_pc")
-            )
-        except KeyError as error:
-            raise HTTPException(400, f"the offer lacks {error}") from error
-
-        async def connected(connection: SmallWebRTCConnection) -> None:
-            agent = self._started.pop(session_id, "")
-            if self._tasks:
-                self._tasks.create_task(self._call(session_id, agent, connection), name=f"call {session_id}")
-
+        offer = _checked_offer(await _json(request))
         if session_id in self._started:
             self._sessions.check(self._started[session_id])
-        return await self._handler.handle_web_request(offer, connected)
+            offer.pc_id = None  # whatever it names is another call's
+        elif self._connections.get(session_id) != offer.pc_id or offer.pc_id is None:
+            raise HTTPException(404, f"no call {session_id} was started, or it is not this connection's")
+
+        async def connected(connection: SmallWebRTCConnection) -> None:
+            agent = self._started.pop(session_id, None)
+            if agent is None or self._tasks is None:  # another offer was faster, or the connection has just ended
+                await connection.disconnect()
+                return
+            self._connections[session_id] = connection.pc_id
+            self._tasks.create_task(self._call(session_id, agent, connection), name=f"call {session_id}")
+
+        try:
+            return await self._handler.handle_web_request(offer, connected)
+        except (ValueError, InvalidStateError) as error:
+            raise HTTPException(400, f"the offer's sdp cannot be used: {error}") from error
 
     async def _candidates(self, session_id: str, request: Request) -> dict[str, str]:
         body = await _json(request)
@@ -94,7 +99,12 @@ class WebRtcCalls:
             patch = SmallWebRTCPatchRequest(pc_id=body["pc_id"], candidates=candidates)
         except (KeyError, TypeError) as error:
             raise HTTPException(400, f"the candidates of {session_id} are malformed: {error}") from error
-        await self._handler.handle_patch_request(patch)
+        if self._connections.get(session_id) != patch.pc_id:
+            raise HTTPException(404, f"call {session_id} has no connection {patch.pc_id}")
+        try:
+            await self._handler.handle_patch_request(patch)
+        except (ValueError, IndexError, AssertionError) as error:
+            raise HTTPException(400, f"the candidates of {session_id} are malformed: {error}") from error
         return {"status": "success"}
 
     async def _call(self, session_id: str, agent: str, connection: SmallWebRTCConnection) -> None:
@@ -107,7 +117,22 @@ class WebRtcCalls:
         except Exception:
             log.exception("call %s failed", session_id)  # the other calls go on
         finally:
+            del self._connections[session_id]
             await connection.disconnect()
+
+
+def _checked_offer(body: dict[str, Any]) -> SmallWebRTCRequest:
+    """Raises HTTPException when it is no SDP offer."""
+    sdp, pc_id = body.get("sdp"), body.get("pc_id")
+    if not isinstance(sdp, str) or body.get("type") != "offer" or not isinstance(pc_id, str | None):
+        raise HTTPException(400, 'an offer is {"type": "offer", "sdp": "…"}, with a pc_id to change a call')
+    try:
+        media = SessionDescription.parse(sdp).media
+    except Exception as error:  # whatever its parsing stumbles over
+        raise HTTPException(400, f"the offer's sdp cannot be read: {error!r}") from error
+    if not any(one.kind == "audio" for one in media):
+        raise HTTPException(400, "the offer's sdp has no audio")
+    return SmallWebRTCRequest(sdp=sdp, type="offer", pc_id=pc_id, restart_pc=bool(body.get("restart_pc")))
 
 
 async def _json(request: Request) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pipecat.frames.frames import (
     InputAudioRawFrame,
     InterimTranscriptionFrame,
     TranscriptionFrame,
+    VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
@@ -27,9 +28,14 @@ from antiphon.common.v1 import audio_pb2
 from antiphon_runtime.client import Replicas, Stream
 
 from .frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame
-from .link import GrpcErrors, Link, call_metadata, describe
+from .link import GrpcErrors, Link, call_metadata, describe, passing
 
 BYTES_PER_SAMPLE = 2
+# An utterance whose text takes longer is given up: time to start a recognizer again, and less than the 5 s after which
+# Pipecat takes a turn without text for none.
+TEXT_S = 4.0
+# Kept of the audio before an utterance: its beginning is noticed when the turn service's first stream is open.
+LEAD_IN_S = 5.0
 
 
 @dataclass(slots=True)
@@ -73,6 +79,9 @@ class AntiphonSTTService(GrpcErrors, STTService):
         self._pending: dict[int, _Pending] = {}
         self._next_id = 1
         self._renew_when_quiet = False
+        # From the first sign of speech to the commit.
+        self._in_utterance = False
+        self._error = ""
 
     def can_generate_metrics(self) -> bool:
         return True
@@ -113,35 +122,60 @@ class AntiphonSTTService(GrpcErrors, STTService):
             await self.cancel_task(self._link_task)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        if isinstance(frame, InputAudioRawFrame):
-            self._heard_samples += len(frame.audio) // BYTES_PER_SAMPLE
         await super().process_frame(frame, direction)
-        if isinstance(frame, SpeechPausedFrame):
+        if isinstance(frame, VADUserStartedSpeakingFrame):
+            self._in_utterance = True
+        elif isinstance(frame, SpeechPausedFrame):
             self._finalize(pb.FINALIZE_MODE_SPECULATE, frame.sample)
         elif isinstance(frame, CommitTurnFrame):
             self._commit(frame.sample)
         elif isinstance(frame, VADUserStoppedSpeakingFrame) and self._commit_on_vad_stop:
             self._commit(self._heard_samples)
 
+    async def process_audio_frame(self, frame: InputAudioRawFrame, direction: FrameDirection) -> None:
+        # Counted here, where nothing is awaited until the audio is kept and sent: a new stream may open meanwhile.
+        self._heard_samples += len(frame.audio) // BYTES_PER_SAMPLE
+        if self._muted and frame.audio:  # silence, so that the server counts the samples that we count
+            await self.process_generator(self.run_stt(bytes(len(frame.audio))))
+        else:
+            await super().process_audio_frame(frame, direction)
+        if self._pending:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Ends the utterances whose text does not come, so that their turns fail rather than never end."""
+        for number, pending in list(self._pending.items()):
+            if self.is_usable and time.monotonic() - pending.asked_s < TEXT_S:
+                continue
+            del self._pending[number]
+            if pending.mode == pb.FINALIZE_MODE_COMMIT:
+                reason = self._error or f"asr: no text within {TEXT_S:g} s"
+                logger.error(f"{self}: an utterance is given up: {reason}")
+                await self.push_frame(EmptyUtteranceFrame(error=reason))
+
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         self._kept.append((self._heard_samples, audio))
-        while self._kept[0][0] < self._heard_samples - self._replay_s * self.sample_rate:
+        keep_s = self._replay_s if self._in_utterance or self._pending else LEAD_IN_S
+        while self._kept[0][0] < self._heard_samples - keep_s * self.sample_rate:
             self._kept.popleft()
-        link = self._link
-        if link and link.connected and not link.send(pb.TranscribeRequest(audio=audio)):
-            logger.warning(f"{self}: the recognizer takes no audio, changing replica")
-            link.renew()
+        self._send(pb.TranscribeRequest(audio=audio))
         yield None
 
+    def _send(self, request: pb.TranscribeRequest) -> None:
+        link = self._link
+        if link and link.connected and not link.send(request):
+            logger.warning(f"{self}: the recognizer takes no audio, changing replica")
+            link.abandon()
+
     def _commit(self, sample: int) -> None:
+        self._in_utterance = False
         self.request_finalize()
         self._finalize(pb.FINALIZE_MODE_COMMIT, sample)
 
     def _finalize(self, mode: "pb.FinalizeMode.ValueType", sample: int) -> None:
         number, self._next_id = self._next_id, self._next_id + 1
         self._pending[number] = _Pending(mode, sample, time.monotonic())
-        if self._link:
-            self._link.send(self._request(number))
+        self._send(self._request(number))
 
     def _request(self, number: int) -> pb.TranscribeRequest:
         pending = self._pending[number]
@@ -150,14 +184,20 @@ class AntiphonSTTService(GrpcErrors, STTService):
 
     def _opened(self, _: Stream) -> Sequence[pb.TranscribeRequest]:
         """The unfinished utterance and the commits that a lost stream left unanswered."""
+        self._error = ""
         kept = list(self._kept)
-        length = sum(len(audio) for _, audio in kept) // BYTES_PER_SAMPLE
-        self._base_sample = (kept[-1][0] if kept else self._heard_samples) - length
+        self._base_sample = self._heard_samples - sum(len(audio) for _, audio in kept) // BYTES_PER_SAMPLE
         self._pending = {n: p for n, p in self._pending.items() if p.mode == pb.FINALIZE_MODE_COMMIT}
         return [pb.TranscribeRequest(audio=audio) for _, audio in kept] + [self._request(n) for n in self._pending]
 
     async def _lost(self, error: Exception, final: bool) -> None:
-        await self.push_error(f"asr: {describe(error)}", exception=error, force_treat_as_permanent=final)
+        self._error = f"asr: {describe(error)}"
+        await self.push_error(
+            self._error,
+            exception=error,
+            force_treat_as_permanent=final,
+            category=None if final else passing(error),
+        )
 
     async def _on_event(self, event: pb.TranscribeResponse) -> None:
         match event.WhichOneof("event"):

@@ -5,7 +5,7 @@ Samples count the caller's audio from the session's first sample, at the pipelin
 
 from dataclasses import dataclass
 
-from pipecat.frames.frames import SystemFrame
+from pipecat.frames.frames import DataFrame, SystemFrame
 
 
 @dataclass
@@ -53,5 +53,11 @@ class CommitTurnFrame(SystemFrame):
 
 
 @dataclass
-class EmptyUtteranceFrame(SystemFrame):
-    """A committed turn in which the recognizer heard no speech."""
+class EmptyUtteranceFrame(DataFrame):
+    """A committed turn without a text. Stays in its place among the TranscriptionFrames.
+
+    Parameters:
+        error: Why none could be had. Empty: the recognizer heard no speech.
+    """
+
+    error: str = ""

@@ -25,13 +25,24 @@ CATEGORIES = {
 PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
+def category(error: Exception) -> ErrorCategory | None:
+    """What kind of error it is, None when it is none of gRPC's."""
+    if isinstance(error, DialError):
+        return CATEGORIES.get(error.code)
+    return CATEGORIES.get(error.code()) if isinstance(error, grpc.aio.AioRpcError) else None
+
+
+def passing(error: Exception) -> ErrorCategory:
+    """The category of an error after which we dial again: a permanent one would stop Pipecat from giving us work."""
+    found = category(error)
+    return ErrorCategory.CONNECTIVITY if found is None or found.is_permanent else found
+
+
 class GrpcErrors:
     """Mixed into a Pipecat service, gives its gRPC errors their category instead of UNKNOWN."""
 
     def _classify_error(self, exception: Exception) -> ErrorCategory | None:
-        if isinstance(exception, DialError):
-            return CATEGORIES.get(exception.code)
-        return CATEGORIES.get(exception.code()) if isinstance(exception, grpc.aio.AioRpcError) else None
+        return category(exception)
 
 
 def describe(error: Exception) -> str:
@@ -76,6 +87,8 @@ class Link:
         self._outbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=queue_size)
         self._stream: Stream | None = None
         self._avoid: tuple[str, ...] = ()
+        # We wanted to leave this replica and found no other.
+        self._last_resort = ""
 
     @property
     def connected(self) -> bool:
@@ -92,7 +105,12 @@ class Link:
         return True
 
     def renew(self) -> None:
-        """Leaves this replica and opens the stream elsewhere if there is an elsewhere."""
+        """Leaves this replica for another one; once it turned out that there is no other, stays."""
+        if self._stream and self._stream.address != self._last_resort:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Drops the stream and opens it again, elsewhere if there is an elsewhere."""
         if self._stream:
             self._avoid = (self._stream.address,)
             self._stream.cancel()
@@ -111,6 +129,7 @@ class Link:
                 failures += 1
                 await asyncio.sleep(min(2.0, 0.1 * 2**failures) * random.uniform(0.5, 1.0))
                 continue
+            self._last_resort = stream.address if stream.address in self._avoid else ""
             failures, self._avoid = 0, ()
             await self._talk(stream)
 

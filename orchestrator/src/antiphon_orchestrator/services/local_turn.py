@@ -26,6 +26,14 @@ class LocalTurn:
     async def start(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
 
+    def reset(self) -> None:
+        """Forgets what was heard: the audio that comes next does not follow it."""
+        self._speaking = False
+        if self._models:
+            vad, turn = self._models
+            vad.set_sample_rate(self._rate_hz)  # sets its state back to quiet
+            turn.clear()
+
     async def close(self) -> None:
         if self._models:
             for model in self._models:

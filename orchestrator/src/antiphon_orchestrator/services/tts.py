@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from pipecat.frames.frames import CancelFrame, ErrorFrame, Frame, TTSAudioRawFrame, TTSStoppedFrame
+from pipecat.frames.frames import (
+    AggregatedTextFrame,
+    CancelFrame,
+    ErrorFrame,
+    Frame,
+    TTSAudioRawFrame,
+    TTSStoppedFrame,
+)
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TextAggregationMode, TTSService
+from pipecat.utils.context.aggregated_frame_sequencer import AggregatedFrameSequencer
+from pipecat.utils.text.base_text_aggregator import TextType
 from pipecat.utils.tracing.service_decorators import traced_tts
 
 from antiphon.common.v1 import audio_pb2
@@ -19,13 +29,17 @@ from .link import GrpcErrors, call_metadata, describe
 
 # In a TTSAudioRawFrame's metadata: how long the server waited and worked for it, in milliseconds.
 SEGMENT_MS = "antiphon.tts.segment_ms"
+# A reply that is silent for longer is given up. The end of its stream ends it before, whatever the server does.
+SILENT_S = 20.0
+LOST = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
 @dataclass(slots=True)
 class _Reply:
     """One reply's RPC: being opened, then receiving."""
 
-    opening: asyncio.Task[Stream]
+    # Pipecat's tasks swallow what is raised in them, so a refusal is a result.
+    opening: asyncio.Task[Stream | DialError | grpc.aio.AioRpcError]
     receiving: asyncio.Task[None] | None = None
 
 
@@ -49,14 +63,23 @@ class AntiphonTTSService(GrpcErrors, TTSService):
             push_start_frame=True,
             push_stop_frames=True,
             push_text_frames=False,
+            stop_frame_timeout_s=SILENT_S,
+            # Errors say when the service cannot speak; being away for three replies is no reason to give it up.
+            max_consecutive_zero_audio_contexts=0,
             text_aggregation_mode=TextAggregationMode.TOKEN,
             settings=TTSSettings(model=None, voice=voice or None, language=None),
             **kwargs,
         )
+        # Pipecat's own knows no word of a sentence before it has the whole, and an interruption before that loses them.
+        self._aggregated_frame_sequencer = AggregatedFrameSequencer(name=str(self))
         self._replicas = replicas
         self._language = language
         self._session_id = session_id
         self._replies: dict[str, _Reply] = {}
+        # Replies that broke off: what text they still get is not spoken.
+        self._failed: set[str] = set()
+        # By how much gaps have delayed the reply that is being played.
+        self._delay: tuple[str | None, float] = (None, 0.0)
 
     def can_generate_metrics(self) -> bool:
         return True
@@ -75,82 +98,148 @@ class AntiphonTTSService(GrpcErrors, TTSService):
 
     async def on_turn_context_created(self, context_id: str) -> None:
         """Opens the RPC while the model still thinks."""
-        self._reply(context_id)
+        if self.is_usable:
+            self._reply(context_id)
 
     @traced_tts
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
+        if context_id in self._failed:
+            return
         try:
             stream = await self._opened(context_id)
-            await stream.write(pb.SynthesizeRequest(text=text))
-            await self.start_tts_usage_metrics(text)
-            yield None  # audio comes to the receiving task
-        except (DialError, grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+        except (DialError, grpc.aio.AioRpcError) as error:
+            self._failed.add(context_id)
             await self._drop(context_id)
             yield ErrorFrame(error=f"tts: {describe(error)}", exception=error)
-            yield TTSStoppedFrame(context_id=context_id)
+            return
+        with suppress(*LOST):  # the receiving task reports it
+            await stream.write(pb.SynthesizeRequest(text=text))
+        await self.start_tts_usage_metrics(text)
+        yield None  # audio comes to the receiving task
 
     async def flush_audio(self, context_id: str | None = None) -> None:
         """The reply's text is complete."""
         context_id = context_id or self.get_active_audio_context_id() or ""
         if context_id in self._replies:
-            try:
+            with suppress(DialError, *LOST):  # the receiving task reports it
                 await (await self._opened(context_id)).done_writing()
-            except (DialError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                return  # the receiving task reports it
 
     async def on_turn_context_completed(self) -> None:
         context_id = self._turn_context_id
         await super().on_turn_context_completed()
         if context_id and not self.audio_context_available(context_id):
             await self._drop(context_id)  # the model said nothing to speak
+        elif context_id and context_id not in self._replies:  # it broke off, or ended while this waited
+            if not self.is_usable:
+                self._failed.add(context_id)
+            await self._end(context_id)
 
     async def on_audio_context_interrupted(self, context_id: str) -> None:
         await self.stop_all_metrics()
         await self._drop(context_id)
         await super().on_audio_context_interrupted(context_id)
 
+    async def on_audio_context_completed(self, context_id: str) -> None:
+        await super().on_audio_context_completed(context_id)
+        self._failed.discard(context_id)
+
     async def _handle_interruption(self, frame: Any, direction: Any) -> None:
         await super()._handle_interruption(frame, direction)
-        await self._drop_all()  # replies that had no audio yet have no context to be interrupted
+        for context_id in list(self._replies):
+            # Those that had no audio yet had no context to be interrupted; those that still have one go on.
+            if not self.audio_context_available(context_id):
+                await self._drop(context_id)
+        self._failed.intersection_update(self.get_audio_contexts())
+
+    async def _apply_force_complete(self, context_id: str) -> None:
+        """Pipecat takes what is left of a reply at its end for spoken; of a failed one it was not."""
+        if context_id in self._failed:
+            others = {*self.get_audio_contexts(), self._turn_context_id or ""} - {context_id}
+            self._aggregated_frame_sequencer.clear(keep_contexts=others)
+        else:
+            await super()._apply_force_complete(context_id)
 
     def _reply(self, context_id: str) -> _Reply:
         if context_id not in self._replies:
             self._replies[context_id] = _Reply(self.create_task(self._open(), f"tts_open_{context_id[:8]}"))
         return self._replies[context_id]
 
-    async def _open(self) -> Stream:
+    async def _open(self) -> Stream | DialError | grpc.aio.AioRpcError:
         config = pb.SynthesizeConfig(
             audio=audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=self.sample_rate),
             voice=self._settings.voice or "",
             language_code=self._language,
         )
-        return await self._replicas.open(
-            pb.SynthesizeRequest(config=config), metadata=call_metadata(self, self._session_id)
-        )
+        try:
+            return await self._replicas.open(
+                pb.SynthesizeRequest(config=config), metadata=call_metadata(self, self._session_id)
+            )
+        except (DialError, grpc.aio.AioRpcError) as error:
+            return error
 
     async def _opened(self, context_id: str) -> Stream:
+        """Raises DialError when no replica takes the reply, AioRpcError when one refuses it as such."""
         reply = self._reply(context_id)
         stream = await asyncio.shield(reply.opening)
+        if isinstance(stream, Exception):
+            raise stream
         if reply.receiving is None:
             reply.receiving = self.create_task(self._receive(stream, context_id), f"tts_rx_{context_id[:8]}")
         return stream
 
     async def _receive(self, stream: Stream, context_id: str) -> None:
+        said: list[tuple[str, float]] = []
         try:
             async for event in stream:
                 match event.WhichOneof("event"):
                     case "audio":
+                        await self._tell(said, context_id)
+                        said = []
                         await self.append_to_audio_context(context_id, self._audio_frame(event.audio, context_id))
                     case "spoken":
-                        word = (event.spoken.text, event.spoken.start_ms / 1000)
-                        await self.add_word_timestamps([word], context_id)
+                        said.append((event.spoken.text, event.spoken.start_ms / 1000))
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.CANCELLED:
+                self._failed.add(context_id)
                 await self.push_error(f"tts: {describe(error)}", exception=error)
         self._replies.pop(context_id, None)
-        if self.audio_context_available(context_id):
-            await self.append_to_audio_context(context_id, TTSStoppedFrame(context_id=context_id))
-            await self.remove_audio_context(context_id)
+        # While the model still writes, only its end tells that a reply without a stream is over.
+        if self.audio_context_available(context_id) and context_id != self._turn_context_id:
+            await self._end(context_id)
+
+    async def _register_spoken_text(self, src_frame: AggregatedTextFrame, text: str, context_id: str) -> None:
+        """Nothing: the service says what it speaks, as it was given."""
+
+    async def _tell(self, said: list[tuple[str, float]], context_id: str) -> None:
+        """What the audio that comes next says: as one segment, and word for word."""
+        if not said or not self.audio_context_available(context_id):
+            return
+        text = " ".join(word for word, _ in said)
+        segment = AggregatedTextFrame(text, TextType.SENTENCE)
+        segment.context_id, segment.will_be_spoken, segment.append_to_context = context_id, True, False
+        await super()._register_spoken_text(segment, text, context_id)
+        await self.append_to_audio_context(context_id, segment)
+        await self.add_word_timestamps(said, context_id)
+
+    async def _add_word_timestamps(
+        self,
+        word_times: list[tuple[str, float]],
+        context_id: str | None = None,
+        includes_inter_frame_spaces: bool = False,
+    ) -> None:
+        """Pipecat counts from the reply's first audio; what comes after a gap is heard that much later."""
+        tracker = self._word_timestamp_tracker
+        if tracker.started:
+            delay_s = self._delay[1] if self._delay[0] == context_id else 0.0
+            late_s = [(self.get_clock().get_time() - tracker.pts(at_s)) / 1e9 for _, at_s in word_times]
+            delay_s = max(delay_s, *late_s)
+            self._delay = context_id, delay_s
+            word_times = [(word, at_s + delay_s) for word, at_s in word_times]
+        await super()._add_word_timestamps(word_times, context_id, includes_inter_frame_spaces)
+
+    async def _end(self, context_id: str) -> None:
+        await self.append_to_audio_context(context_id, TTSStoppedFrame(context_id=context_id))
+        await self.remove_audio_context(context_id)
 
     def _audio_frame(self, audio: pb.Audio, context_id: str) -> TTSAudioRawFrame:
         frame = TTSAudioRawFrame(audio.pcm, self.sample_rate, 1, context_id=context_id)
@@ -167,8 +256,10 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         reply = self._replies.pop(context_id, None)
         if reply is None:
             return
-        if reply.opening.done() and not reply.opening.cancelled() and not reply.opening.exception():
-            reply.opening.result().cancel()
+        if reply.opening.done() and not reply.opening.cancelled():
+            stream = reply.opening.result()
+            if isinstance(stream, Stream):
+                stream.cancel()
         for task in (reply.opening, reply.receiving):
             if task and task is not asyncio.current_task():
                 await self.cancel_task(task)

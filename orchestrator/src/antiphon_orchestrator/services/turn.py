@@ -23,10 +23,12 @@ from antiphon.turn.v1 import turn_pb2 as pb
 from antiphon_runtime.client import Replicas, Stream
 
 from .frames import CommitTurnFrame, SpeechPausedFrame, TurnVerdictFrame
-from .link import GrpcErrors, Link, call_metadata, describe
+from .link import GrpcErrors, Link, call_metadata, describe, passing
 from .local_turn import LocalTurn
 
 BYTES_PER_SAMPLE = 2
+# Of 20 ms each: opening a stream takes less, unless the service is away.
+EARLY_FRAMES = 50
 
 
 class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
@@ -60,8 +62,14 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
         self._base_sample = 0
         # When each of the last audio frames arrived: (one past its last sample, pipeline clock in ns).
         self._arrivals: deque[tuple[int, int]] = deque(maxlen=1000)
+        # Audio that came while a stream was being opened. When there is much of it, `local` takes over.
+        self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES)
+        self._away = False
         self._speaking = False
         self._pause_sample: int | None = None
+        # Speech that another ear had heard begin than the one that listens now, which may not tell its end.
+        self._untracked = False
+        self._renew_when_quiet = False
         self._turn_id = 0
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
@@ -107,6 +115,9 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
                 # Verdicts from now on are about the next turn.
                 self._turn_id += 1
                 self._send(pb.DetectRequest(utterance=pb.Utterance(id=self._turn_id)))
+                if self._link and self._renew_when_quiet:
+                    self._renew_when_quiet = False
+                    self._link.renew()
             case EndFrame() | CancelFrame():
                 await self._close()
 
@@ -121,11 +132,30 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
         if link and link.connected:
             if not link.send(pb.DetectRequest(audio=audio)):
                 logger.warning(f"{self}: the turn service takes no audio, changing replica")
-                link.renew()
-        elif self._local:
-            for event in await self._local.hear(audio, self._heard_samples):
-                await self._on_event(event, base=0)
+                link.abandon()
+        elif self._local and (self._away or len(self._early) == EARLY_FRAMES):
+            await self._hear_here(self._local, audio)
+        else:
+            self._early.append(audio)
+        if self._untracked:
+            await self._let_go()
         await self._maybe_stop()
+
+    async def _hear_here(self, local: LocalTurn, audio: bytes) -> None:
+        self._away = True
+        unheard = [*self._early, audio]
+        self._early.clear()
+        end = self._heard_samples - sum(map(len, unheard)) // BYTES_PER_SAMPLE
+        for piece in unheard:
+            end += len(piece) // BYTES_PER_SAMPLE
+            for event in await local.hear(piece, end):
+                await self._on_event(event, base=0)
+
+    async def _let_go(self) -> None:
+        """A pause now, which more speech will end, is better than a turn that never ends."""
+        self._untracked = False
+        if self._speaking and self._pause_sample is None:
+            await self._paused(self._heard_samples, 0)
 
     async def _maybe_stop(self) -> None:
         """Time is audio: the caller has stopped once `stop_ms` of silence has arrived."""
@@ -136,20 +166,25 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
             await self.broadcast_frame(VADUserStoppedSpeakingFrame, stop_secs=self._stop_ms / 1000)
 
     def _opened(self, _: Stream) -> Sequence[pb.DetectRequest]:
-        self._base_sample = self._heard_samples
-        return ()
+        early, self._away = list(self._early), False
+        self._early.clear()
+        self._base_sample = self._heard_samples - sum(map(len, early)) // BYTES_PER_SAMPLE
+        self._untracked = True
+        if self._local:
+            self._local.reset()
+        return [pb.DetectRequest(audio=audio) for audio in early]
 
     async def _lost(self, error: Exception, final: bool) -> None:
-        await self.push_error(f"turn: {describe(error)}", exception=error)
-        if self._speaking and self._pause_sample is None:
-            # Nobody will say when this speech ended: a pause now is better than a turn that never ends.
-            await self._paused(self._heard_samples, 0)
+        # The failures that follow, to dial again, change nothing.
+        self._untracked |= not self._away
+        self._away = True
+        await self.push_error(f"turn: {describe(error)}", exception=error, category=None if final else passing(error))
 
     async def _on_event(self, event: pb.DetectResponse, base: int | None = None) -> None:
         base = self._base_sample if base is None else base
         match event.WhichOneof("event"):
             case "speech_started":
-                self._pause_sample = None
+                self._pause_sample, self._untracked = None, False
                 if not self._speaking:
                     self._speaking = True
                     late = self._heard_samples - (event.speech_started.sample + base)
@@ -158,8 +193,10 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
                 await self._paused(event.speech_paused.sample + base, event.speech_paused.silence_ms)
             case "verdict":
                 await self._judged(event.verdict, base)
-            case "draining" if self._link and not self._speaking:
-                self._link.renew()
+            case "draining" if self._link:
+                self._renew_when_quiet = self._speaking
+                if not self._speaking:
+                    self._link.renew()
             case _:
                 pass  # a later server's event
 

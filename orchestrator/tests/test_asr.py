@@ -1,0 +1,281 @@
+"""AntiphonSTTService alone in a bot of one's own."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from own_bot import IMPATIENT, NOWHERE, RATE, Bot, audio, bot, dialled, settles, silence, stub, tone
+from pipecat.frames.frames import (
+    ErrorFrame,
+    InputAudioRawFrame,
+    InterimTranscriptionFrame,
+    MetricsFrame,
+    STTMuteFrame,
+    TranscriptionFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+from pipecat.metrics.metrics import TTFBMetricsData
+from pipecat.utils.errors import ErrorCategory
+
+from antiphon_orchestrator.services import AntiphonSTTService, CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame
+from antiphon_orchestrator.services import asr as asr_module
+from antiphon_orchestrator.services.asr import LEAD_IN_S
+from antiphon_runtime.testing import Served
+
+FIRST, SECOND = "Hello there.", "What can you do for me?"
+
+
+@asynccontextmanager
+async def listening(*services: Served, targets: Sequence[str] = (), **options: Any) -> AsyncIterator[tuple[Bot, Any]]:
+    """A bot whose stream to one of the services is open; with `targets` instead, it is not waited for."""
+    async with dialled("asr", *(targets or [served.target for served in services]), policy=IMPATIENT) as replicas:
+        service = AntiphonSTTService(replicas=replicas, **options)
+        async with bot(service) as at:
+            await settles(lambda: targets or service._link.connected)
+            yield at, service
+
+
+def used(served: Served) -> float:
+    return served.sample("antiphon_asr_slots_used")
+
+
+def finalized(served: Served, mode: str) -> float:
+    """Texts given."""
+    return served.sample("antiphon_asr_finalized_total", mode=mode, outcome="text")
+
+
+async def says(at: Bot, ms: int = 400) -> None:
+    await at.send(VADUserStartedSpeakingFrame())
+    await at.hear(tone(ms))
+
+
+async def stops(at: Bot) -> None:
+    """As a VAD tells it, 200 ms later."""
+    await at.hear(silence(200))
+    await at.send(VADUserStoppedSpeakingFrame(stop_secs=0.2))
+
+
+async def test_with_a_vad_of_ones_own_each_stop_commits() -> None:
+    async with stub("asr") as served, listening(served, commit_on_vad_stop=True) as (at, _):
+        for count, text in ((1, FIRST), (2, SECOND)):
+            await says(at)
+            await stops(at)
+            heard = await at.down.until(TranscriptionFrame, count)
+            assert (heard.text, heard.finalized) == (text, True)
+        assert at.down.of(EmptyUtteranceFrame) == []
+
+
+async def test_without_being_told_so_a_vad_stop_commits_nothing() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await says(at)
+        await stops(at)
+        await at.send(CommitTurnFrame(sample=400 * 16))
+        await at.down.until(TranscriptionFrame)
+        assert finalized(served, "commit") == 1
+
+
+async def test_a_pause_is_speculated_on_and_only_the_commit_is_told() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await says(at)
+        await at.hear(silence(100))
+        await at.send(SpeechPausedFrame(sample=400 * 16, silence_ms=100))
+        await at.hear(silence(100))
+        await at.send(CommitTurnFrame(sample=400 * 16))
+        heard = await at.down.until(TranscriptionFrame)
+        assert (heard.text, heard.finalized) == (FIRST, True)
+        assert len(at.down.of(TranscriptionFrame)) == 1
+        assert [finalized(served, mode) for mode in ("speculate", "commit")] == [1, 1]
+
+
+async def test_what_is_said_after_the_committed_sample_belongs_to_the_next_utterance() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await says(at, 400)
+        await at.hear(silence(200))
+        await says(at, 400)
+        await at.send(CommitTurnFrame(sample=500 * 16), CommitTurnFrame(sample=1000 * 16))
+        await at.down.until(TranscriptionFrame, 2)
+        assert [frame.text for frame in at.down.of(TranscriptionFrame)] == [FIRST, SECOND]
+
+
+async def test_interim_texts_come_while_the_caller_speaks() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await says(at, 1000)
+        await at.down.until(InterimTranscriptionFrame)
+        assert FIRST.startswith(at.down.of(InterimTranscriptionFrame)[0].text)
+
+
+async def test_noise_is_an_empty_utterance_and_never_an_empty_text() -> None:
+    async with stub("asr") as served, listening(served, commit_on_vad_stop=True) as (at, _):
+        await at.send(VADUserStartedSpeakingFrame())
+        await stops(at)
+        assert (await at.down.until(EmptyUtteranceFrame)).error == ""
+        await says(at)
+        await stops(at)
+        await at.down.until(TranscriptionFrame)
+        assert [frame.text for frame in at.down.of(TranscriptionFrame)] == [FIRST]
+
+
+async def test_speech_that_goes_on_leaves_the_text_unfinalized() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await says(at)
+        # Answered only when the audio up to there has come, which is after the caller has gone on.
+        await at.send(CommitTurnFrame(sample=500 * 16))
+        await says(at, 200)
+        heard = await at.down.until(TranscriptionFrame)
+        assert (heard.text, heard.finalized) == (FIRST, False)
+
+
+async def test_the_audio_goes_on_down_the_pipeline() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await at.hear(tone(100))
+        await at.down.until(InputAudioRawFrame, 5)
+
+
+async def test_the_time_to_the_final_text_is_measured() -> None:
+    async with stub("asr") as served, listening(served, commit_on_vad_stop=True) as (at, service):
+        await says(at)
+        await stops(at)
+        await at.down.until(TranscriptionFrame)
+        measured = [data for frame in at.down.of(MetricsFrame) for data in frame.data]
+        assert [data.processor for data in measured if isinstance(data, TTFBMetricsData)] == [service.name]
+
+
+async def test_the_slot_is_held_for_the_whole_call_and_no_longer() -> None:
+    async with stub("asr") as served:
+        async with listening(served, commit_on_vad_stop=True) as (at, _):
+            await says(at)
+            await stops(at)
+            await at.down.until(TranscriptionFrame)
+            assert used(served) == 1
+        await settles(lambda: used(served) == 0)
+
+
+async def test_a_recognizer_that_is_started_again_hears_the_utterance_again_and_answers_the_commit() -> None:
+    async with AsyncExitStack() as first:
+        served = await first.enter_async_context(stub("asr"))
+        async with listening(served) as (at, service):
+            await says(at)
+            await settles(lambda: served.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4))
+            await first.aclose()
+            error = await at.up.until(ErrorFrame)
+            assert error.category is ErrorCategory.CONNECTIVITY and service.is_usable
+            await at.hear(silence(200))
+            await at.send(CommitTurnFrame(sample=400 * 16))
+            async with stub("asr", bind=served.target) as again:
+                heard = await at.down.until(TranscriptionFrame)
+                assert (heard.text, heard.finalized) == (FIRST, True)
+                assert again.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.6)
+
+
+async def test_a_commit_that_a_lost_recognizer_left_unanswered_is_asked_again_and_answered_once() -> None:
+    async with AsyncExitStack() as first:
+        served = await first.enter_async_context(stub("asr"))
+        async with listening(served) as (at, _):
+            await says(at)
+            # Its end lies ahead, so the first recognizer cannot answer it.
+            await at.send(CommitTurnFrame(sample=500 * 16))
+            await settles(lambda: served.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4))
+            await first.aclose()
+            await at.up.until(ErrorFrame)
+            async with stub("asr", bind=served.target) as again:
+                await settles(lambda: used(again) == 1)
+                await at.hear(silence(200))
+                assert (await at.down.until(TranscriptionFrame)).text == FIRST
+                await says(at)
+                await at.send(CommitTurnFrame(sample=1000 * 16))
+                assert (await at.down.until(TranscriptionFrame, 2)).text == SECOND
+
+
+async def test_when_a_replica_is_lost_mid_utterance_another_one_answers() -> None:
+    async with AsyncExitStack() as one, AsyncExitStack() as two:
+        stacks = {await stack.enter_async_context(stub("asr")): stack for stack in (one, two)}
+        async with listening(*stacks, commit_on_vad_stop=True) as (at, _):
+            await says(at)
+            busy, idle = sorted(stacks, key=used, reverse=True)
+            await settles(lambda: busy.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4))
+            await stacks[busy].aclose()
+            await stops(at)
+            assert (await at.down.until(TranscriptionFrame)).text == FIRST
+            assert used(idle) == 1
+
+
+async def test_a_draining_replica_is_left_between_utterances() -> None:
+    async with (
+        stub("asr") as one,
+        stub("asr") as two,
+        listening(one, two, commit_on_vad_stop=True) as (
+            at,
+            service,
+        ),
+    ):
+        await says(at)
+        busy, idle = (one, two) if used(one) else (two, one)
+        await settles(lambda: busy.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4))
+        busy.host.drain.start(30.0)
+        await settles(lambda: service._renew_when_quiet)
+        assert (used(busy), used(idle)) == (1, 0)
+        await stops(at)
+        await at.down.until(TranscriptionFrame)
+        await settles(lambda: (used(busy), used(idle)) == (0, 1))
+        await says(at)
+        await stops(at)
+        await at.down.until(TranscriptionFrame, 2)
+        assert at.up.of(ErrorFrame) == []
+
+
+async def test_a_quiet_callers_long_silence_is_not_sent_again() -> None:
+    async with AsyncExitStack() as first:
+        served = await first.enter_async_context(stub("asr"))
+        async with listening(served) as (at, _):
+            await at.hear(silence(9000))
+            await settles(lambda: served.sample("antiphon_asr_audio_seconds_total") == pytest.approx(9.0))
+            await first.aclose()
+            async with stub("asr", bind=served.target) as again:
+                await settles(lambda: used(again) == 1)
+                await at.send(CommitTurnFrame(sample=9000 * 16))
+                await at.down.until(EmptyUtteranceFrame)
+                assert again.sample("antiphon_asr_audio_seconds_total") <= LEAD_IN_S + 0.03
+
+
+async def test_muted_audio_is_not_heard_and_the_samples_still_count() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await at.send(STTMuteFrame(mute=True))
+        await at.hear(tone(1000))
+        await at.send(STTMuteFrame(mute=False), CommitTurnFrame(sample=1000 * 16))
+        await at.down.until(EmptyUtteranceFrame)
+        await says(at)
+        await at.send(CommitTurnFrame(sample=1400 * 16))
+        assert (await at.down.until(TranscriptionFrame)).text == FIRST
+
+
+async def test_a_text_that_does_not_come_is_given_up_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asr_module, "TEXT_S", 0.0)
+    async with listening(targets=[NOWHERE]) as (at, _):
+        await at.up.until(ErrorFrame)
+        await says(at)
+        await at.send(CommitTurnFrame(sample=400 * 16))
+        await at.hear(silence(20))
+        assert (await at.down.until(EmptyUtteranceFrame)).error.startswith("asr: ")
+
+
+async def test_a_language_that_the_service_does_not_have_leaves_it_unusable() -> None:
+    async with stub("asr") as served, listening(targets=[served.target], language="xx") as (at, service):
+        error = await at.up.until(ErrorFrame)
+        assert "language" in error.error and error.category is ErrorCategory.INVALID_REQUEST
+        assert not service.is_usable
+        await says(at)
+        await at.send(CommitTurnFrame(sample=400 * 16))
+        await at.hear(silence(20))
+        assert "language" in (await at.down.until(EmptyUtteranceFrame)).error
+
+
+async def test_audio_of_any_length_is_taken() -> None:
+    async with stub("asr") as served, listening(served) as (at, _):
+        await at.send(VADUserStartedSpeakingFrame())
+        for ms in (10, 30, 60, 300):
+            await at.send(audio(tone(ms)))
+        await at.send(CommitTurnFrame(sample=RATE * 400 // 1000))
+        await at.down.until(TranscriptionFrame)
+        assert served.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4)

@@ -1,0 +1,36 @@
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+from loguru import logger
+
+from antiphon_bench.testing.synth import tone
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Something short to say to the stubs."""
+    path = tmp_path_factory.mktemp("said") / "hello.wav"
+    sf.write(path, tone(0.6, 16_000), 16_000)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the person who runs the tests has set in ANTIPHON_… must not change them, but for where weights are."""
+    for name in list(os.environ):
+        if name.startswith("ANTIPHON_") and name != "ANTIPHON_MODELS_DIR":
+            monkeypatch.delenv(name)
+    yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_pipecat() -> None:
+    """Its DEBUG lines are two hundred a call."""
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
