@@ -11,6 +11,9 @@ import pytest
 import soundfile as sf
 
 from antiphon_bench.testing.synth import Part, recording, tone
+from antiphon_orchestrator.gate import AUDIENCE
+from antiphon_runtime.auth import Verifier, read_secret
+from antiphon_runtime.errors import Unauthenticated
 
 
 def antiphon(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +101,26 @@ def test_doctor_tells_a_file_that_does_not_match_its_pin(tmp_path: Path) -> None
     assert "does not match its pin" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "call", "measure", "doctor", "demo", "bench"])
+def test_a_token_opens_sessions_and_nothing_else(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("thirty-two bytes or more of secret\n")
+    done = antiphon("token", "--secret-file", str(secret), "--subject", "maria")
+    assert done.returncode == 0, done.stderr
+    header = f"Bearer {done.stdout.strip()}"
+    assert Verifier(read_secret(secret), AUDIENCE).verify(header) == "maria"
+    with pytest.raises(Unauthenticated):
+        Verifier(read_secret(secret), "antiphon.asr.v1.AsrService").verify(header)
+
+
+def test_a_secret_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("short")
+    done = antiphon("token", "--secret-file", str(secret))
+    assert done.returncode == 2
+    assert "at least 32" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("command", ["up", "call", "measure", "doctor", "token", "demo", "bench"])
 def test_every_command_explains_itself(command: str) -> None:
     done = antiphon(command, "--help")
     assert done.returncode == 0

@@ -17,6 +17,8 @@ from antiphon_bench.caller import place_call
 from antiphon_bench.errors import BenchError, CallError
 from antiphon_bench.recording import measure as measure_recording
 from antiphon_bench.report import print_call, print_measure
+from antiphon_orchestrator.gate import AUDIENCE
+from antiphon_runtime.auth import Issuer, read_secret
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.weights import fetch
 
@@ -189,6 +191,16 @@ def demo(
         out.print(f"median V2V as heard: {statistics.median(heard):.0f} ms; recording: {output / 'call.wav'}")
     if not made.turns or any(turn.outcome != "answered" for turn in made.turns):
         raise typer.Exit(1)
+
+
+@app.command()
+def token(
+    secret_file: Annotated[Path, typer.Option(help="The orchestrator's session secret, at least 32 bytes.")],
+    ttl_s: Annotated[float, typer.Option(min=1, max=3600, help="How long it may open calls, in seconds.")] = 300.0,
+    subject: Annotated[str, typer.Option(help="Whom it is for; appears in the token.")] = "",
+) -> None:
+    """Print a session token for an orchestrator that demands one: for `call --token`, or the page's ?token=."""
+    print(Issuer(read_secret(secret_file), AUDIENCE, ttl_s=ttl_s).token(subject))
 
 
 @app.command()
