@@ -41,7 +41,7 @@ class Caller(FrameProcessor):
         await self.push_frame(frame, direction)
         if isinstance(frame, StartFrame):
             size = RATE * TICK_MS // 1000 * 2
-            pcm = tone(400) + silence(2000)
+            pcm = tone(400) + silence(400)
             for at in range(0, len(pcm), size):
                 await self.push_frame(audio(pcm[at : at + size]))
         elif isinstance(frame, LLMContextAssistantTurnFrame):

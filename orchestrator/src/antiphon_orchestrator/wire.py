@@ -1,14 +1,20 @@
 """What callers send over the WebSocket, checked and converted before anything else sees it."""
 
+import json
 import logging
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from pipecat.audio.utils import create_stream_resampler
 from pipecat.frames.frames import Frame, InputAudioRawFrame, InputTransportMessageFrame
+from pipecat.frames.protobufs import frames_pb2 as generated
 from pipecat.serializers.protobuf import ProtobufFrameSerializer
 
 log = logging.getLogger(__name__)
+
+# Pipecat ships the generated module without its types.
+frames_pb2: Any = generated
 
 RATES_HZ = range(8_000, 48_001)
 LONGEST_S = 1.0
@@ -17,10 +23,10 @@ MAX_MESSAGE_BYTES = 256 * 1024
 
 
 class CallerFrames(ProtobufFrameSerializer):
-    """Pipecat's protobuf frames from a caller who may send anything.
+    """Pipecat's protobuf frames, from a caller who may send anything.
 
-    Takes PCM of 8 to 48 kHz, mono or stereo, up to a second a frame, as mono at `rate_hz`; and client
-    messages. Everything else is ignored: a caller may neither end the call by a broken frame nor put words into it.
+    Takes PCM of 8 to 48 kHz, mono or stereo, up to a second a frame, as mono at `rate_hz`; and client messages.
+    Everything else is ignored: a caller may neither end the call by a broken frame nor put words into it.
     """
 
     def __init__(self, rate_hz: int) -> None:
@@ -32,35 +38,43 @@ class CallerFrames(ProtobufFrameSerializer):
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
         try:
-            frame = await super().deserialize(data) if isinstance(data, bytes) else None
-        except (DecodeError, ValueError):
-            frame = None
-        match frame:
-            case InputAudioRawFrame() if _usable(frame):
-                return await self._converted(frame)
-            case InputTransportMessageFrame() if isinstance(frame.message, dict):
-                return frame
+            sent = frames_pb2.Frame.FromString(data) if isinstance(data, bytes) else frames_pb2.Frame()
+        except DecodeError:
+            sent = frames_pb2.Frame()
+        match sent.WhichOneof("frame"):
+            case "audio" if _usable(sent.audio):
+                return await self._audio(sent.audio)
+            case "message" if (message := _object(sent.message.data)) is not None:
+                return InputTransportMessageFrame(message=message)
         self._ignored += 1
         if self._ignored == 1:
             log.warning("a caller sends frames that are ignored, the first of %s bytes", len(data))
         return None
 
-    async def _converted(self, frame: InputAudioRawFrame) -> InputAudioRawFrame | None:
-        audio = frame.audio
-        if frame.num_channels == 2:
+    async def _audio(self, sent: Any) -> InputAudioRawFrame | None:
+        audio = sent.audio
+        if sent.num_channels == 2:
             audio = np.frombuffer(audio, "<i2").reshape(-1, 2).mean(axis=1).astype("<i2").tobytes()
-        if frame.sample_rate != self._rate_hz:
-            if frame.sample_rate != self._resampled_hz:
-                self._resampler, self._resampled_hz = create_stream_resampler(), frame.sample_rate
-            audio = await self._resampler.resample(audio, frame.sample_rate, self._rate_hz)
+        if sent.sample_rate != self._rate_hz:
+            if sent.sample_rate != self._resampled_hz:
+                self._resampler, self._resampled_hz = create_stream_resampler(), sent.sample_rate
+            audio = await self._resampler.resample(audio, sent.sample_rate, self._rate_hz)
         return InputAudioRawFrame(audio=audio, sample_rate=self._rate_hz, num_channels=1) if audio else None
 
 
-def _usable(frame: InputAudioRawFrame) -> bool:
-    frame_bytes = 2 * frame.num_channels
+def _usable(sent: Any) -> bool:
+    sample_bytes = 2 * sent.num_channels
     return (
-        frame.num_channels in (1, 2)
-        and frame.sample_rate in RATES_HZ
-        and 0 < len(frame.audio) <= LONGEST_S * frame.sample_rate * frame_bytes
-        and len(frame.audio) % frame_bytes == 0
+        sent.num_channels in (1, 2)
+        and sent.sample_rate in RATES_HZ
+        and 0 < len(sent.audio) <= LONGEST_S * sent.sample_rate * sample_bytes
+        and len(sent.audio) % sample_bytes == 0
     )
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None

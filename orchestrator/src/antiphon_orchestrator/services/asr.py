@@ -34,8 +34,8 @@ BYTES_PER_SAMPLE = 2
 # An utterance whose text takes longer is given up: time to start a recognizer again, and less than the 5 s after which
 # Pipecat takes a turn without text for none.
 TEXT_S = 4.0
-# Kept of the audio before an utterance: its beginning is noticed when the turn service's first stream is open.
-LEAD_IN_S = 5.0
+# Kept of the audio before an utterance: its beginning is noticed late, by a second more while a stream is opened.
+LEAD_IN_S = 3.0
 
 
 @dataclass(slots=True)

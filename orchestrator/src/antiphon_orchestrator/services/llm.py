@@ -5,15 +5,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import grpc
 from openai.types.chat import ChatCompletionChunk
 from pipecat.adapters.llm.services.open_ai_adapter import openai_is_given
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.services.openai.base_llm import BaseOpenAILLMService
 
 from antiphon.llm.v1 import llm_pb2 as pb
-from antiphon_runtime.client import Replicas, Stream
+from antiphon_runtime.client import DialError, Replicas, Stream
 
-from .link import GrpcErrors, call_metadata
+from .link import GrpcErrors, call_metadata, describe
 
 
 class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
@@ -51,6 +52,12 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """There is no HTTP client."""
         return None
+
+    async def push_error(self, error_msg: str, exception: Exception | None = None, **kwargs: Any) -> None:
+        """In one line; Pipecat would quote all that gRPC knows."""
+        if isinstance(exception, DialError | grpc.aio.AioRpcError):
+            error_msg = f"llm: {describe(exception)}"
+        await super().push_error(error_msg, exception, **kwargs)
 
     async def get_chat_completions(self, context: LLMContext) -> Any:
         """Opens the RPC. Raises DialError when no replica takes it."""
