@@ -61,9 +61,13 @@ class RawCaller:
         while frames_pb2.Frame.FromString(await self.socket.recv()).WhichOneof("frame") != "audio":
             pass
 
-    async def turn(self) -> dict[str, Any]:
-        """Says something, is silent until the server reports on the turn, and gives that."""
-        await self.say(speech())
+    async def turn(self, pcm: bytes | None = None) -> dict[str, Any]:
+        """Says something, and gives what the server reports of that turn."""
+        await self.say(speech() if pcm is None else pcm)
+        return await self.report()
+
+    async def report(self) -> dict[str, Any]:
+        """Is silent, in real time, until the server reports on a turn, and gives that."""
         listening = asyncio.create_task(self.until_message("antiphon.turn"), name="listen")
         try:
             while not listening.done():

@@ -102,6 +102,19 @@ def test_foreign_pages_may_not_call_where_no_token_is_demanded() -> None:
         Gate().check(connection(origin="https://evil.example"))
 
 
+@pytest.mark.parametrize("host", ["evil.example:7860", "evil.example", "192.0.2.7:7860"])
+def test_a_page_under_a_foreign_name_for_this_machine_may_not_call(host: str) -> None:
+    rebound = connection(host=host, origin=f"http://{host}")
+    Gate().check(rebound)  # what a token or a network guards may have any name
+    with pytest.raises(ForeignOrigin, match="loopback"):
+        Gate(loopback_only=True).check(rebound)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "[::1]:7860", "localhost"])
+def test_a_page_under_a_loopback_name_may_call(host: str) -> None:
+    Gate(loopback_only=True).check(connection(host=host, origin=f"http://{host}"))
+
+
 def test_only_a_valid_token_becomes_a_cookie(gate: Gate) -> None:
     good = token()
     assert gate.cookie(connection(query=f"token={good}")) == good

@@ -12,7 +12,7 @@ from antiphon_runtime.auth import Verifier, read_secret
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.logs import set_up_logging
 from antiphon_runtime.metrics import metrics_endpoint
-from antiphon_runtime.settings import read_settings
+from antiphon_runtime.settings import is_loopback, read_settings
 
 from .agents import Agents
 from .backends import connected
@@ -31,7 +31,11 @@ async def serve(settings: Settings) -> None:
     agents = Agents.load(settings.agents_file)
     registry = CollectorRegistry()
     secret = settings.session_secret_file
-    gate = Gate(Verifier(read_secret(secret), AUDIENCE) if secret else None, settings.allowed_origins)
+    gate = Gate(
+        Verifier(read_secret(secret), AUDIENCE) if secret else None,
+        settings.allowed_origins,
+        loopback_only=is_loopback(settings.bind),
+    )
     host, _, port = settings.bind.rpartition(":")
     with metrics_endpoint(settings.metrics_bind, registry):
         async with connected(settings) as backends:

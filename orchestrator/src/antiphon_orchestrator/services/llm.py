@@ -53,11 +53,11 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         """There is no HTTP client."""
         return None
 
-    async def push_error(self, error_msg: str, exception: Exception | None = None, **kwargs: Any) -> None:
+    async def push_error(self, error_msg: str, exception: Exception | None = None, *args: Any, **kwargs: Any) -> None:
         """In one line; Pipecat would quote all that gRPC knows."""
         if isinstance(exception, DialError | grpc.aio.AioRpcError):
             error_msg = f"llm: {describe(exception)}"
-        await super().push_error(error_msg, exception, **kwargs)
+        await super().push_error(error_msg, exception, *args, **kwargs)
 
     async def get_chat_completions(self, context: LLMContext) -> Any:
         """Opens the RPC. Raises DialError when no replica takes it."""
