@@ -118,15 +118,30 @@ async def test_a_caller_that_leaves_amid_a_flood_is_no_error_of_ours(served, stu
     assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+class Lines(logging.Handler):
+    """Formats each record in the context in which it was logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.setFormatter(Json())
+        self.lines = []
+
+    def emit(self, record):
+        self.lines.append(self.format(record))
+
+
 async def test_the_stream_id_is_the_same_in_ready_and_in_the_log(served, stub, caplog):
     caplog.set_level(logging.INFO, logger="antiphon_runtime.rpc")
-    lines = []
-    caplog.handler.setFormatter(Json())
-    caplog.handler.emit = lambda record: lines.append(caplog.handler.format(record))
-    events, _ = await collect(stub.Transcribe(iter([config()])))
-    name = events[0].ready.stream_id
+    handler = Lines()
+    logger = logging.getLogger("antiphon_runtime.rpc")
+    logger.addHandler(handler)
+    try:
+        events, _ = await collect(stub.Transcribe(iter([config()])))
+        await eventually(lambda: any('"stream_id"' in line for line in handler.lines))
+    finally:
+        logger.removeHandler(handler)
+    lines, name = handler.lines, events[0].ready.stream_id
     assert len(name) == 16
-    await eventually(lambda: any('"stream_id"' in line for line in lines))
     assert [json.loads(line)["stream_id"] for line in lines if "Transcribe" in line] == [name]
     assert rpc.stream_id() == ""
 
