@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn orchestrator bench cli
 PROTOS := $(shell find proto/antiphon -name '*.proto')
 SOURCES := $(PACKAGES) tests
+# Half of the tests wait in real time; a file's tests stay together, because they share what is slow to start.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
@@ -31,7 +33,7 @@ up: setup ## Serve until Ctrl-C; prints the page's address.
 
 test: setup ## Every test a laptop can run.
 	$(BIN)/antiphon models fetch
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/ruff format --check $(SOURCES)
@@ -39,7 +41,7 @@ check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/mypy $(wildcard services/*/src orchestrator/src bench/src cli/src)
-	$(BIN)/python -m pytest -m "not real and not slow" services orchestrator bench cli
+	$(PYTEST) -m "not real and not slow" services orchestrator bench cli
 
 bench-v2v: setup ## Voice-to-voice time on the real CPU models, over several calls.
 	$(BIN)/antiphon bench --models cpu

@@ -12,7 +12,7 @@ HOST = "agent.example:7860"
 
 
 def token(secret: bytes = SECRET, audience: str = AUDIENCE, age_s: float = 0.0) -> str:
-    return Issuer(secret, audience, ttl_s=60, clock=lambda: time.time() - age_s).token("someone")
+    return Issuer(secret, audience, ttl_s=3600, clock=lambda: time.time() - age_s).token("someone")
 
 
 def connection(query: str = "", **headers: str) -> HTTPConnection:
@@ -47,7 +47,7 @@ def test_a_valid_token_is_let_in_wherever_it_is_shown(gate: Gate, shown: HTTPCon
         ("nonsense", "TOKEN_INVALID"),
         (token(b"another one of thirty-two bytes or more"), "TOKEN_INVALID"),
         (token(audience="antiphon.asr.v1.AsrService"), "TOKEN_INVALID"),
-        (token(age_s=120), "TOKEN_EXPIRED"),
+        (token(age_s=7200), "TOKEN_EXPIRED"),
     ],
     ids=["missing", "nonsense", "other secret", "other audience", "expired"],
 )
@@ -119,7 +119,7 @@ def test_only_a_valid_token_becomes_a_cookie(gate: Gate) -> None:
     good = token()
     assert gate.cookie(connection(query=f"token={good}")) == good
     assert gate.cookie(connection(query="token=nonsense")) is None
-    assert gate.cookie(connection(query=f"token={token(age_s=120)}")) is None
+    assert gate.cookie(connection(query=f"token={token(age_s=7200)}")) is None
     assert gate.cookie(connection(cookie=f"{COOKIE}={good}")) is None
     assert gate.cookie(connection()) is None
     assert Gate().cookie(connection(query=f"token={good}")) is None
