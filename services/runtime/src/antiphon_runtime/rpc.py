@@ -28,7 +28,7 @@ MAX_MESSAGE_CHARACTERS = 500
 # On a cancel the requests just end, and a handler may return before its CancelledError arrives (measured: within a
 # millisecond or so). The OK waits this long for it, so that a cancelled stream is seldom counted as finished.
 CANCEL_NOTICE_S = 0.002
-# A refusal that overtakes a later request reaches grpc.aio callers as INTERNAL too, so requests under way get this long.
+# A refusal that overtakes a later request reaches grpc.aio callers as INTERNAL too, so those under way get this long.
 REFUSAL_NOTICE_S = 0.01
 # A refusal that overtakes the first request reaches grpc.aio clients as INTERNAL, so it waits for it this long.
 FIRST_REQUEST_S = 1.0
