@@ -114,16 +114,22 @@ RUBBISH: dict[str, bytes | str] = {
 }
 
 
-@pytest.mark.parametrize("rubbish", RUBBISH)
-async def test_a_frame_that_cannot_be_used_is_ignored_and_the_call_goes_on(rubbish: str) -> None:
-    async with platform() as at, dialled(at.url) as caller:
-        await caller.until_session()
-        for _ in range(3):
-            await caller.socket.send(RUBBISH[rubbish])
-        turn = await caller.turn()
-        assert (turn["turn_id"], turn["outcome"]) == (1, "answered")
-        assert (turn["heard"], turn["answered"]) == ("Hello there.", "I heard: Hello there.")
-        assert sum(at.rpcs(name, "ok") for name in ("llm", "tts")) == 2  # the answer's, and no other
+async def test_a_frame_that_cannot_be_used_is_ignored_and_the_call_goes_on() -> None:
+    async with platform(slots=len(RUBBISH), max_sessions=len(RUBBISH)) as at:
+
+        async def call(rubbish: bytes | str) -> tuple[Any, ...]:
+            async with dialled(at.url) as caller:
+                await caller.until_session()
+                for _ in range(3):
+                    await caller.socket.send(rubbish)
+                turn = await caller.turn()
+                return turn["turn_id"], turn["outcome"], turn["heard"], turn["answered"]
+
+        turns = await asyncio.gather(*map(call, RUBBISH.values()))
+        # Each call had its one answer, and none besides.
+        assert [at.rpcs(name, "ok") for name in ("llm", "tts")] == [len(RUBBISH)] * 2
+    answered = (1, "answered", "Hello there.", "I heard: Hello there.")
+    assert dict(zip(RUBBISH, turns, strict=True)) == dict.fromkeys(RUBBISH, answered)
 
 
 async def test_a_huge_message_ends_its_call_and_no_other() -> None:
@@ -140,19 +146,23 @@ async def test_a_huge_message_ends_its_call_and_no_other() -> None:
         await until(lambda: at.sessions.active == 1)
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (48_000, 1), (44_100, 2), (24_000, 1), (16_000, 2)])
-async def test_audio_of_another_rate_or_in_stereo_is_heard_as_it_was_said(rate: int, channels: int) -> None:
-    async with platform() as at, dialled(at.url) as caller:
-        await caller.until_session()
-        said = np.concatenate([tone(0.6, rate), np.zeros(rate)])
-        pcm = np.repeat(to_pcm(said)[:, None], channels, axis=1)
-        step = rate // 50
-        for at_sample in range(0, len(pcm), step):
-            await caller.socket.send(audio_frame(pcm[at_sample : at_sample + step].tobytes(), rate, channels))
-        turn = (await caller.until_message("antiphon.turn"))["turn"]
-        assert turn["outcome"] == "answered"
-        heard = at.services["asr"].sample("antiphon_asr_audio_seconds_total")
-        assert heard == pytest.approx(1.6, abs=0.1)
+async def test_audio_of_another_rate_or_in_stereo_is_heard_as_it_was_said() -> None:
+    kinds = [(8_000, 1), (48_000, 1), (44_100, 2), (24_000, 1), (16_000, 2)]
+    async with platform() as at:
+
+        async def call(rate: int, channels: int) -> str:
+            said = np.concatenate([tone(0.6, rate), np.zeros(rate)])
+            pcm = np.repeat(to_pcm(said)[:, None], channels, axis=1)
+            async with dialled(at.url) as caller:
+                await caller.until_session()
+                for start in range(0, len(pcm), rate // 50):
+                    await caller.socket.send(audio_frame(pcm[start : start + rate // 50].tobytes(), rate, channels))
+                return str((await caller.until_message("antiphon.turn"))["turn"]["outcome"])
+
+        outcomes = await asyncio.gather(*(call(*kind) for kind in kinds))
+        heard_s = at.services["asr"].sample("antiphon_asr_audio_seconds_total")
+    assert outcomes == ["answered"] * len(kinds)
+    assert heard_s == pytest.approx(1.6 * len(kinds), abs=0.2)
 
 
 # --- requests to the services

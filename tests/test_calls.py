@@ -21,8 +21,14 @@ from raw_caller import RawCaller, dialled, silence, speech
 from antiphon_bench import Call, measure, place_call
 from antiphon_orchestrator.agents import Agent
 
-# The stubs' scripts.
-HEARD = ["Hello there.", "What can you do for me?", "Tell me a short story, please.", "Thank you, goodbye."]
+HEARD = ["One.", "Two.", "Three."]
+
+
+@pytest.fixture(autouse=True)
+def short_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls take as long as what is said in them."""
+    monkeypatch.setenv("ANTIPHON_ASR_STUB__SCRIPT", "|".join(HEARD))
+    monkeypatch.setenv("ANTIPHON_LLM_STUB__SCRIPT", "Yes: {last}")
 
 
 async def timelines(at: Platform, call: Call) -> list[dict[str, Any]]:
@@ -37,7 +43,7 @@ async def test_the_stages_of_a_turn_tile_its_v2v_and_are_the_same_wherever_they_
         call = await place_call(at.url, [hello])
         (turn,), (told,) = call.turns, await timelines(at, call)
 
-        assert (turn.outcome, turn.heard, turn.answered) == ("answered", HEARD[0], f"I heard: {HEARD[0]}")
+        assert (turn.outcome, turn.heard, turn.answered) == ("answered", HEARD[0], f"Yes: {HEARD[0]}")
         assert [stage.name for stage in turn.stages] == [
             "pause", "verdict", "transcript", "llm", "clause", "tts", "transport",
         ]  # fmt: skip
@@ -78,7 +84,7 @@ async def test_a_conversation_of_several_turns_is_remembered_in_order(hello: Pat
         assert [turn.turn_ids for turn in call.turns] == [("1",), ("2",), ("3",)]
         assert session and session.context
         assert [(message["role"], message["content"]) for message in session.context.get_messages()] == [
-            pair for text in HEARD[:3] for pair in (("user", text), ("assistant", f"I heard: {text}"))
+            pair for text in HEARD[:3] for pair in (("user", text), ("assistant", f"Yes: {text}"))
         ]
 
 

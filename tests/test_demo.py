@@ -25,7 +25,11 @@ from antiphon_bench.recording import measure
 from antiphon_runtime.testing import collect, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-KEYS = {"outcome", "said", "heard", "answered", "v2v_ms", "heard_v2v_ms", "stages", "spans"}
+CALL_KEYS = {"session_id", "agent", "url", "machine", "load_average", "turns", "errors", "line"}
+TURN_KEYS = {
+    *("file", "said", "heard", "answered", "outcome", "v2v_ms", "heard_v2v_ms", "barge_in_ms"),
+    *("stages", "spans", "turn_ids"),
+}
 MAX_PSS_MB = 1500
 
 
@@ -113,8 +117,10 @@ def test_the_second_answer_comes_from_the_first_questions_context(demo: Demo) ->
 
 
 def test_the_json_has_what_was_promised_and_its_stages_tile_the_voice_to_voice_time(demo: Demo) -> None:
+    assert set(demo.call) == CALL_KEYS
+    assert demo.call["errors"] == []
     for turn in demo.call["turns"]:
-        assert set(turn) >= KEYS
+        assert set(turn) == TURN_KEYS
         assert turn["stages"][0]["start_ms"] == 0
         for one, following in zip(turn["stages"], turn["stages"][1:], strict=False):
             assert one["end_ms"] == following["start_ms"]

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from raw_caller import dialled, silence
+from raw_caller import dialled, silence, speech
 
 from antiphon_bench import questions
 from antiphon_bench.call import Call
@@ -21,9 +23,11 @@ from antiphon_cli.platform import PORTS, Plan, free_ports
 from antiphon_cli.supervisor import running
 
 pytestmark = pytest.mark.slow
-# The stub writes its first answer for a second or so, so that its process can die while it writes.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SERVICES = ("asr", "tts", "llm", "turn")
+# The stub begins its first answer soon and ends it two seconds later, with little to be spoken in between.
 SLOW = {
-    "ANTIPHON_LLM_STUB__SCRIPT": f"{'I ' * 40}|Yes.",
+    "ANTIPHON_LLM_STUB__SCRIPT": f"{'I ' * 12}{'... ' * 80}I|Yes.",
     "ANTIPHON_LLM_STUB__PROFILE": "dgx-spark",
 }
 # The stub's answer lasts for about a second and a half, so that a service can die in the middle of it.
@@ -52,44 +56,57 @@ async def call(plan: Plan, hello: Path) -> Call:
     return await place_call(plan.call_url, [hello], timeout_s=8)
 
 
-@pytest.mark.parametrize("victim", ["asr", "tts", "llm", "turn"])
-async def test_a_service_killed_between_turns_is_started_again_and_the_next_call_is_answered(
-    victim: str, hello: Path
-) -> None:
+async def started_again(log: Log, victim: str) -> None:
+    await log.until(lambda line: line.startswith(f"{victim}: ready after"), count=2)
+
+
+async def test_a_service_killed_between_calls_is_started_again_and_the_next_call_is_answered(hello: Path) -> None:
     log = Log()
     plan = Plan(models="stub", ports=free_ports(), metrics=False)
     async with running(plan, log) as pids:
-        assert (await call(plan, hello)).turns[0].outcome == "answered"
-        os.kill(pids[victim], signal.SIGKILL)
-        await log.until(lambda line: line.startswith(f"{victim}: ready after"), count=2)
-        assert (await call(plan, hello)).turns[0].outcome == "answered"
+        for victim in SERVICES:
+            os.kill(pids[victim], signal.SIGKILL)
+            await started_again(log, victim)
+            async with dialled(plan.call_url) as caller:
+                await caller.until_session()
+                assert (await caller.turn())["outcome"] == "answered", victim
 
 
-@pytest.mark.parametrize("moment", ["while the caller speaks", "while the agent answers"])
-@pytest.mark.parametrize("victim", ["asr", "tts", "llm", "turn"])
-async def test_a_service_killed_in_mid_turn_costs_at_most_that_turn(victim: str, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "manner"),
+    [("while the caller speaks", {}), ("while the agent answers", SLOW)],
+    ids=["speaking", "answering"],
+)
+async def test_a_service_killed_in_mid_turn_costs_at_most_that_turn(
+    moment: str, manner: dict[str, str], tmp_path: Path
+) -> None:
     log = Log()
-    plan = Plan(models="stub", ports=free_ports(), metrics=False, env=SLOW)
+    # An agent without examples: they count as turns of the stub's script.
+    agents = tmp_path / "agents.yaml"
+    agents.write_text("default: ava\nagents: {ava: {system_prompt: You are Ava.}}\n")
+    plan = Plan(models="stub", ports=free_ports(), metrics=False, agents_file=agents, env=manner)
     # A voice, because without the turn service the orchestrator's own models must hear it.
     question = load_call_audio(questions()[0]).tobytes()
-    async with running(plan, log) as pids, dialled(plan.call_url) as caller:
-        await caller.until_session()
-        if moment == "while the caller speaks":
-            await caller.say(question[: len(question) // 4 * 2])
-            os.kill(pids[victim], signal.SIGKILL)
-            await caller.say(question[len(question) // 4 * 2 :])
-        else:
-            await caller.say(question + silence(0.3))
-            await caller.until_audio()
-            os.kill(pids[victim], signal.SIGKILL)
-        turn = await caller.report()
-        assert (turn["turn_id"], turn["outcome"]) in ((1, "answered"), (1, "failed")), turn
-        if turn["outcome"] == "failed":
-            # Only what was at work on the answer may lose it.
-            assert victim in ("llm", "tts") and moment == "while the agent answers"
-            assert victim in turn["error"]
-        await log.until(lambda line: line.startswith(f"{victim}: ready after"), count=2)
-        assert (await caller.turn(question))["outcome"] == "answered"
+    half = len(question) // 4 * 2
+    async with running(plan, log) as pids:
+        for victim in SERVICES:
+            async with dialled(plan.call_url) as caller:
+                await caller.until_session()
+                if moment == "while the caller speaks":
+                    await caller.say(question[:half])
+                    os.kill(pids[victim], signal.SIGKILL)
+                    await caller.say(question[half:])
+                else:
+                    await caller.say(question + silence(0.3))
+                    await caller.until_audio()
+                    os.kill(pids[victim], signal.SIGKILL)
+                turn = await caller.report()
+                # Only what was at work on the answer loses it.
+                lost = victim in ("llm", "tts") and moment == "while the agent answers"
+                assert (turn["turn_id"], turn["outcome"]) == (1, "failed" if lost else "answered"), f"{victim} {turn}"
+                assert turn["error"].startswith(f"{victim}: " if lost else ""), turn
+                await started_again(log, victim)
+                assert (await caller.turn(question))["outcome"] == "answered", victim
 
 
 async def test_a_killed_orchestrator_drops_the_call_and_takes_the_next_one(hello: Path) -> None:
@@ -118,49 +135,98 @@ def family(group: int) -> list[int]:
     return found
 
 
-def up(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[bytes], int, Path]:
-    """`antiphon` as a terminal starts it, a mark that its whole family inherits, and where it prints."""
-    mark = time.monotonic_ns()
-    printed = tmp_path / "printed"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
-    environment |= {f"ANTIPHON_{name.upper()}_BIND": f"127.0.0.1:{port}" for name, port in free_ports().items()}
-    environment |= {f"ANTIPHON_{name.upper()}_METRICS_BIND": "" for name in PORTS}
-    with printed.open("wb") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "antiphon_cli", *words],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**environment, "PYTHONUNBUFFERED": "1", "COLUMNS": "100", "ANTIPHON_TEST_FAMILY": str(mark)},
-        )
-    return child, mark, printed
+@dataclass(frozen=True)
+class Command:
+    """`antiphon` as a terminal starts it."""
+
+    child: "subprocess.Popen[bytes]"
+    mark: int
+    printed: Path
+    call_url: str
+
+    def family(self) -> list[int]:
+        return family(self.mark)
+
+    def until_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while "Antiphon is ready" not in self.printed.read_text():
+            assert self.child.poll() is None and time.monotonic() < deadline, self.printed.read_text()
+            time.sleep(0.1)
+
+    def ends(self, signum: int) -> int:
+        """Sends the signal and gives the exit code. Fails when that takes longer than ten seconds."""
+        self.child.send_signal(signum)
+        return self.child.wait(10)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("after_s", [0.1, 0.6, 1.2, 2.5, 5.0])
-def test_ctrl_c_at_any_moment_leaves_no_process_behind(signum: int, after_s: float, tmp_path: Path) -> None:
-    child, mark, printed = up(tmp_path, "up", "--models", "stub")
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Starts `antiphon` with these words, on ports of its own. Whatever a failed test leaves running is killed."""
+    started: list[Command] = []
+
+    def start(*words: str) -> Command:
+        mark, ports, printed = time.monotonic_ns(), free_ports(), tmp_path / "printed"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+        environment |= {f"ANTIPHON_{name.upper()}_BIND": f"127.0.0.1:{port}" for name, port in ports.items()}
+        environment |= {f"ANTIPHON_{name.upper()}_METRICS_BIND": "" for name in PORTS}
+        environment |= {"PYTHONUNBUFFERED": "1", "COLUMNS": "100", "ANTIPHON_TEST_FAMILY": str(mark)}
+        with printed.open("wb") as out:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "antiphon_cli", *words], stdout=out, stderr=subprocess.STDOUT, env=environment
+            )
+        started.append(Command(child, mark, printed, f"ws://127.0.0.1:{ports['orchestrator']}/ws"))
+        return started[-1]
+
+    yield start
+    for one in started:
+        for pid in one.family():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        one.child.wait()
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("after_s", [0.2, 0.8, 1.4, 2.0])
+def test_ctrl_c_at_any_moment_leaves_no_process_behind(
+    signum: int, after_s: float, command: Callable[..., Command]
+) -> None:
+    up = command("up", "--models", "stub")
     time.sleep(after_s)  # the moment is what is tested
-    child.send_signal(signum)
-    child.wait(15)
-    assert family(mark) == [], printed.read_text()
+    # Before Python has come to ours, the signal itself ends it.
+    assert up.ends(signum) in (0, -signum), up.printed.read_text()
+    assert up.family() == []
 
 
-def test_a_platform_that_was_ready_stops_cleanly(tmp_path: Path) -> None:
-    child, mark, printed = up(tmp_path, "up", "--models", "stub")
-    deadline = time.monotonic() + 30
-    while "Antiphon is ready" not in printed.read_text():
-        assert time.monotonic() < deadline, printed.read_text()
-        time.sleep(0.1)
-    assert len(family(mark)) == 1 + len(PORTS)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(15) == 0
-    assert "All processes have ended." in printed.read_text()
-    assert family(mark) == []
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_platform_that_was_ready_stops_cleanly(signum: int, command: Callable[..., Command]) -> None:
+    up = command("up", "--models", "stub")
+    up.until_ready()
+    assert len(up.family()) == 1 + len(PORTS)
+    assert up.ends(signum) == 0
+    assert up.family() == []
+    assert up.printed.read_text().endswith("All processes have ended.\n")
+    assert "Traceback" not in up.printed.read_text()
 
 
-def test_ctrl_c_ends_a_demo_too(tmp_path: Path) -> None:
-    child, mark, printed = up(tmp_path, "demo", "--output", str(tmp_path))
-    time.sleep(3.0)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(15) != 0
-    assert family(mark) == [], printed.read_text()
+async def test_ctrl_c_during_a_call_hangs_up_and_stops_cleanly(command: Callable[..., Command]) -> None:
+    up = command("up", "--models", "stub")
+    await asyncio.to_thread(up.until_ready)
+    async with dialled(up.call_url) as caller:
+        await caller.until_session()
+        await caller.say(speech() + silence(0.3))
+        await caller.until_audio()
+        ending = asyncio.create_task(asyncio.to_thread(up.ends, signal.SIGINT))
+        await caller.hung_up_on()
+        assert await ending == 0
+    assert up.family() == []
+    assert "Traceback" not in up.printed.read_text()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("signum", "after_s"), [(signal.SIGINT, 2.0), (signal.SIGTERM, 5.0)])
+def test_ctrl_c_ends_a_demo_too(signum: int, after_s: float, tmp_path: Path, command: Callable[..., Command]) -> None:
+    demo = command("demo", "--output", str(tmp_path))
+    time.sleep(after_s)
+    assert demo.ends(signum) == 130
+    assert demo.family() == []
+    assert "Traceback" not in demo.printed.read_text()

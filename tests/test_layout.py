@@ -1,6 +1,8 @@
 """The architecture, held by a test: who may import whom."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +68,49 @@ def test_torch_is_imported_nowhere_and_installed_by_nothing() -> None:
     pinned = (ROOT / "requirements" / "laptop.txt").read_text().splitlines()
     assert pinned
     assert not [line for line in pinned if line.startswith(("torch==", "torch ", "nvidia-"))]
+
+
+# The library of each backend, and the only backend that may import it.
+OWNERS = {
+    "asr": {"onnxruntime": "moonshine"},
+    "tts": {"hibari": "hibari", "onnxruntime": "hibari"},
+    "llm": {"xllamacpp": "llamacpp"},
+    "turn": {"onnxruntime": "smart_turn", "pipecat": "smart_turn"},
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_models_library_is_imported_by_its_own_backend_alone(service: str) -> None:
+    source = next(path for path in sources() if path.name == f"antiphon_{service}")
+    importers = {
+        (path.relative_to(source / "backends").parts[0].removesuffix(".py"), library)
+        for path, module in imports(source)
+        if (library := module.partition(".")[0]) in OWNERS[service]
+    }
+    assert importers == {(backend, library) for library, backend in OWNERS[service].items()}
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "antiphon_asr.__main__ antiphon_asr.backends.stub antiphon_asr.backends.moonshine",
+        "antiphon_tts.__main__ antiphon_tts.backends.stub antiphon_tts.backends.hibari",
+        "antiphon_llm.__main__ antiphon_llm.backends.stub antiphon_llm.backends.llamacpp.engine xllamacpp",
+        "antiphon_turn.__main__ antiphon_turn.backends.stub antiphon_turn.backends.smart_turn",
+        "antiphon_orchestrator.__main__ antiphon_orchestrator.services.local_turn",
+        "antiphon_cli.__main__",
+    ],
+    ids=lambda modules: modules.partition(".")[0],
+)
+def test_no_process_loads_torch(modules: str) -> None:
+    program = f"import sys, {', '.join(modules.split())}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split()[-1] == "False"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_on_its_stub_needs_no_models_library(service: str) -> None:
+    module = f"antiphon_{service}.__main__, antiphon_{service}.backends.stub"
+    program = f"import sys, {module}; print(sorted(set({sorted(MODEL_LIBRARIES)}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split()[-1] == "[]"
