@@ -98,7 +98,7 @@ def test_a_models_library_is_imported_by_its_own_backend_alone(service: str) -> 
         "antiphon_llm.__main__ antiphon_llm.backends.stub antiphon_llm.backends.llamacpp.engine xllamacpp",
         "antiphon_turn.__main__ antiphon_turn.backends.stub antiphon_turn.backends.smart_turn",
         "antiphon_orchestrator.__main__ antiphon_orchestrator.services.local_turn",
-        "antiphon_cli.__main__",
+        "antiphon_cli.command",
     ],
     ids=lambda modules: modules.partition(".")[0],
 )
