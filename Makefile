@@ -7,7 +7,8 @@ PACKAGES := proto services/runtime services/asr services/tts services/llm servic
 PROTOS := $(shell find proto/antiphon -name '*.proto')
 SOURCES := $(PACKAGES) tests
 # Half of the tests wait in real time; a file's tests stay together, because they share what is slow to start.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# Without a default log, Pipecat's greeting does not follow the summary.
+PYTEST := LOGURU_AUTOINIT=False $(BIN)/python -m pytest -n 2 --dist loadfile
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
