@@ -26,6 +26,7 @@ from .bench import run_v2v
 from .demo import run_demo
 from .doctor import examine
 from .platform import COLORS, PORTS, Plan, check_ports
+from .progress import start_up
 from .supervisor import running, until_signalled
 from .weights import ALL, models_dir
 
@@ -90,10 +91,16 @@ async def _serve(plan: Plan) -> None:
 
 
 async def _until(plan: Plan, stopped: asyncio.Event) -> None:
-    async with running(plan, say):
-        out.print(f"\n[bold]Antiphon is ready.[/] Talk to it at [link={plan.page}]{plan.page}[/link]")
-        out.print(f"or call it: antiphon call FILE.wav --url {plan.call_url}\nCtrl-C stops everything.\n")
-        await stopped.wait()
+    with start_up(out, len(PORTS), say) as (told, all_ready):
+        async with running(plan, told):
+            all_ready()
+            await _ready(plan, stopped)
+
+
+async def _ready(plan: Plan, stopped: asyncio.Event) -> None:
+    out.print(f"\n[bold]Antiphon is ready.[/] Talk to it at [link={plan.page}]{plan.page}[/link]")
+    out.print(f"or call it: antiphon call FILE.wav --url {plan.call_url}\nCtrl-C stops everything.\n")
+    await stopped.wait()
 
 
 def say(name: str, line: str) -> None:
@@ -103,6 +110,11 @@ def say(name: str, line: str) -> None:
 
 def _note(line: str) -> None:
     err.print(escape(line), highlight=False)
+
+
+def _ready_note(name: str, line: str) -> None:
+    if line.startswith("ready after"):
+        _note(f"{name} {line}")
 
 
 @app.command()
@@ -183,7 +195,8 @@ def demo(
     """Start everything, call it with three spoken questions, print each turn, and stop."""
     folder = models_dir(models_dir_)
     fetch(folder, ALL, _note)
-    made = asyncio.run(run_demo(folder, _note))
+    with start_up(err, len(PORTS), _ready_note) as (told, all_ready):
+        made = asyncio.run(run_demo(folder, told, all_ready))
     save(made, output / "call.wav", output / "call.json")
     print_call(made, out)
     heard = [turn.heard_v2v_ms for turn in made.turns if turn.heard_v2v_ms is not None]

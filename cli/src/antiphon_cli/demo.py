@@ -12,18 +12,13 @@ from .platform import Plan, free_ports
 from .supervisor import running, until_signalled
 
 
-async def run_demo(models_dir: Path, note: Callable[[str], None]) -> Call:
+async def run_demo(
+    models_dir: Path, say: Callable[[str, str], None], all_ready: Callable[[], None] = lambda: None
+) -> Call:
     """Calls a platform of its own on free ports with the bundled questions. Raises CallError, or Died."""
-    log: list[str] = []
-
-    def keep(name: str, line: str) -> None:
-        log.append(f"{name}: {line}")
-        if line.startswith("ready after"):
-            note(f"{name} {line}")
-
     plan = Plan(models_dir=models_dir, ports=free_ports(), metrics=False)
     async with until_signalled() as stopped:
-        calling = asyncio.create_task(_call(plan, keep), name="demo")
+        calling = asyncio.create_task(_call(plan, say, all_ready), name="demo")
         stopping = asyncio.create_task(stopped.wait(), name="signal")
         await asyncio.wait((calling, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -34,6 +29,7 @@ async def run_demo(models_dir: Path, note: Callable[[str], None]) -> Call:
         return calling.result()
 
 
-async def _call(plan: Plan, say: Callable[[str, str], None]) -> Call:
+async def _call(plan: Plan, say: Callable[[str, str], None], all_ready: Callable[[], None]) -> Call:
     async with running(plan, say):
+        all_ready()
         return await place_call(plan.call_url, questions())
