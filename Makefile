@@ -20,7 +20,8 @@ help: ## Show this.
 $(STAMP): requirements/laptop.txt $(PACKAGES:%=%/pyproject.toml) proto/build.py $(PROTOS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/laptop.txt
+	@# As constraints too: without them pip looks at newer releases of what is also wanted with an extra, and refuses.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/laptop.txt -c requirements/laptop.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PACKAGES:%=-e ./%)
 	@touch $@
 
