@@ -45,6 +45,8 @@ async def released(served: Served) -> None:
         ([config(encoding=0)], "UNSUPPORTED_ENCODING"),
         ([config(model="whisper")], "UNKNOWN_MODEL"),
         ([config(language_code="xx-XX")], "UNKNOWN_LANGUAGE"),
+        ([config(context_ms=123)], "UNKNOWN_CONTEXT"),
+        ([config(context_ms=-1)], "UNKNOWN_CONTEXT"),
         ([config(), finalize(1, pb.FINALIZE_MODE_UNSPECIFIED)], "BAD_FINALIZE_MODE"),
         ([config(), finalize(1, COMMIT, -1)], "BAD_END_SAMPLE"),
         ([config(), finalize(1, COMMIT, 10 * RATE + 1)], "BAD_END_SAMPLE"),
@@ -79,6 +81,7 @@ async def test_every_english_is_taken(served: Served, code: str) -> None:
 async def test_who_finds_no_slot_is_told_at_once_and_a_hang_up_frees_one(served: Served) -> None:
     async with stream(served), stream(served), stream(served), stream(served):
         assert await refusal(served, config()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "NO_SLOT")
+        assert served.sample("antiphon_asr_refused_total", reason="no_slot") == 1
     await released(served)
     async with stream(served) as call:
         assert call.ready.stream_id
@@ -125,6 +128,25 @@ async def test_before_any_audio_there_is_nothing_to_hear(served: Served) -> None
 async def test_more_answers_than_anybody_reads_are_refused(served: Served) -> None:
     many = [finalize(id, SPECULATE, RATE) for id in range(65)]
     assert await refusal(served, config(), *many) == (INVALID, "TOO_MANY_FINALIZES")
+
+
+@pytest.mark.parametrize("field", ["word_times", "word_confidence"])
+async def test_words_come_when_asked_for_or_are_refused(served: Served, field: str) -> None:
+    events, error = await collect(stub(served).Transcribe(iter([config(**{field: True})])))
+    if error is None:
+        assert getattr(events[0].ready.config, field)
+    else:
+        assert (error.code(), error_reason(error)) == (INVALID, "UNSUPPORTED_WORDS")
+
+
+async def test_both_waits_for_a_text_are_measured(served: Served) -> None:
+    async with stream(served) as call:
+        await call.send(audio(silence(RATE)))
+        await call.ask(1, COMMIT, RATE // 2)
+        await call.ask(2, SPECULATE)
+    for mode in ("commit", "speculate"):
+        assert served.sample("antiphon_asr_finalize_seconds_count", mode=mode) == 1
+        assert served.sample("antiphon_asr_speech_end_seconds_count", mode=mode) == 1
 
 
 async def test_draining_is_announced_and_the_stream_goes_on(served: Served) -> None:

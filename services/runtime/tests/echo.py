@@ -91,6 +91,8 @@ class Echo(asr_pb2_grpc.AsrServiceServicer):
                     raise RuntimeError("the database password is hunter2")
                 case b"full":
                     raise NoCapacity("no room", reason="NO_SLOT")
+                case b"lose":
+                    self.host.lost.set()
                 case b"long":
                     raise InvalidInput("ä" * 20_000)
                 case b"abort":

@@ -82,6 +82,15 @@ async def test_a_second_signal_ends_the_grace_at_once():
         assert await server.process.wait() == 1
 
 
+async def test_a_process_whose_model_is_lost_says_so_and_ends_with_1():
+    async with started(drain_s=600, grace_s=0) as server:
+        await server.is_ready()
+        async with stream(server.port) as call:
+            await call.write(say("lose"))
+            await server.said("antiphon.asr.v1.AsrService: the model is lost")
+        assert await server.process.wait() == 1
+
+
 async def test_a_signal_while_it_loads_ends_the_process_once_that_is_done(tmp_path):
     fifo = tmp_path / "load"
     os.mkfifo(fifo)

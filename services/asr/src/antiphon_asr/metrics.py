@@ -14,12 +14,17 @@ from .backends import Work
 
 @dataclass(frozen=True, slots=True)
 class AsrMetrics:
-    """`finalize_seconds` runs from when a finalize and its audio are both here until its text is ready."""
+    """`finalize_seconds` runs from when a finalize and its audio are both here until its text is ready.
+
+    `speech_end_seconds` runs from the arrival of the last sample that the text covers.
+    """
 
     slots: SlotMetrics
     audio_seconds: Counter
     finalize_seconds: Histogram
+    speech_end_seconds: Histogram
     finalized: Counter
+    refused: Counter
 
     @classmethod
     def register(cls, registry: CollectorRegistry, work: Callable[[], Mapping[str, Work]]) -> "AsrMetrics":
@@ -32,6 +37,19 @@ class AsrMetrics:
                 "From a finalize with its audio to its text.",
                 ["mode"],
                 buckets=LATENCY_BUCKETS,
+                registry=registry,
+            ),
+            speech_end_seconds=Histogram(
+                "antiphon_asr_speech_end_seconds",
+                "From the arrival of the last sample that a finalize covers to its text.",
+                ["mode"],
+                buckets=LATENCY_BUCKETS,
+                registry=registry,
+            ),
+            refused=Counter(
+                "antiphon_asr_refused",
+                "Streams refused: no_slot, or backlog when the model is too far behind.",
+                ["reason"],
                 registry=registry,
             ),
             finalized=Counter(

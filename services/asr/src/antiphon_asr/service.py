@@ -27,8 +27,10 @@ def build(settings: Settings) -> Build:
         backend = resolve(settings.backend, BACKENDS)
         recognizer: Recognizer = await asyncio.to_thread(backend.load, settings)
         try:
+            recognizer.attach(host)
             metrics = AsrMetrics.register(host.registry, recognizer.work)
-            servicer = AsrServicer(recognizer, Slots(settings.slots, metrics.slots), host.drain, metrics)
+            slots = Slots(settings.slots or recognizer.default_slots, metrics.slots)
+            servicer = AsrServicer(recognizer, slots, host.drain, metrics)
 
             def register(server: grpc.aio.Server) -> None:
                 asr_pb2_grpc.add_AsrServiceServicer_to_server(servicer, server)

@@ -1,12 +1,13 @@
 """The ASR RPC: requests in one task, events in another, both gone when either ends badly."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from antiphon.asr.v1 import asr_pb2, asr_pb2_grpc
 from antiphon.common.v1 import audio_pb2, stream_pb2
-from antiphon_runtime.errors import InvalidInput
+from antiphon_runtime.errors import InvalidInput, NoCapacity
 from antiphon_runtime.pcm import checked_choice, checked_pcm, checked_rate
 from antiphon_runtime.rpc import stream_id
 from antiphon_runtime.slots import Slots
@@ -38,7 +39,7 @@ class AsrServicer(asr_pb2_grpc.AsrServiceServicer):
             draining = stream_pb2.Draining(deadline_ms=deadline_ms)
             await replies.send(asr_pb2.TranscribeResponse(draining=draining))
 
-        with self._slots.hold():
+        with self._refusals_counted(), self._slots.hold():
             decoder = self._recognizer.decoder(config)
             async with opened(decoder, config.rate_hz, self._metrics) as session:
                 await replies.send(_ready(config))
@@ -52,7 +53,20 @@ class AsrServicer(asr_pb2_grpc.AsrServiceServicer):
             model=checked_choice("model", config.model, self._recognizer.models),
             language=checked_language(config.language_code, self._recognizer.languages),
             interim_results=config.interim_results,
+            context_ms=checked_context(config.context_ms, self._recognizer.contexts_ms),
+            word_times=checked_ability("word_times", config.word_times, self._recognizer.word_times),
+            word_confidence=checked_ability(
+                "word_confidence", config.word_confidence, self._recognizer.word_confidence
+            ),
         )
+
+    @contextmanager
+    def _refusals_counted(self) -> Iterator[None]:
+        try:
+            yield
+        except NoCapacity as refusal:
+            self._metrics.refused.labels(refusal.reason.lower()).inc()
+            raise
 
 
 def checked_language(code: str, allowed: Sequence[str]) -> str:
@@ -63,6 +77,23 @@ def checked_language(code: str, allowed: Sequence[str]) -> str:
     if code.casefold().partition("-")[0] in spelled:
         return code
     return checked_choice("language", code, allowed)
+
+
+def checked_context(context_ms: int, allowed: Sequence[int]) -> int:
+    """`context_ms`, or the first of `allowed` when it is 0. Raises InvalidInput when it is none of them."""
+    if not context_ms:
+        return allowed[0] if allowed else 0
+    if context_ms not in allowed:
+        has = ", ".join(map(str, allowed)) if allowed else "no choice: send 0"
+        raise InvalidInput(f"unknown context_ms {context_ms}: this model has {has}", reason="UNKNOWN_CONTEXT")
+    return context_ms
+
+
+def checked_ability(field: str, wanted: bool, able: bool) -> bool:
+    """`wanted`. Raises InvalidInput when the model is not able to."""
+    if wanted and not able:
+        raise InvalidInput(f"config.{field} is not what this model can give: leave it out", reason="UNSUPPORTED_WORDS")
+    return wanted
 
 
 async def _listen(requests: Requests, session: Session, rate_hz: int) -> None:
@@ -92,7 +123,13 @@ def _finalize(request: asr_pb2.Finalize) -> Finalize:
 def _ready(config: StreamConfig) -> asr_pb2.TranscribeResponse:
     audio = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=config.rate_hz)
     effective = asr_pb2.TranscribeConfig(
-        audio=audio, model=config.model, language_code=config.language, interim_results=config.interim_results
+        audio=audio,
+        model=config.model,
+        language_code=config.language,
+        interim_results=config.interim_results,
+        context_ms=config.context_ms,
+        word_times=config.word_times,
+        word_confidence=config.word_confidence,
     )
     return asr_pb2.TranscribeResponse(ready=asr_pb2.Ready(stream_id=stream_id(), config=effective))
 
@@ -114,4 +151,9 @@ def _wire(event: Heard | Finalized) -> asr_pb2.TranscribeResponse:
 
 
 def _words(words: Sequence[Word]) -> list[asr_pb2.Word]:
-    return [asr_pb2.Word(text=word.text, start_sample=word.start_sample, end_sample=word.end_sample) for word in words]
+    return [
+        asr_pb2.Word(
+            text=word.text, start_sample=word.start_sample, end_sample=word.end_sample, confidence=word.confidence
+        )
+        for word in words
+    ]

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from bisect import insort
-from collections import OrderedDict
+from bisect import bisect_left, insort
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -33,6 +33,7 @@ class Session:
         self._tasks = tasks
         self._metrics = metrics
         self._heard = 0
+        self._arrivals: deque[tuple[int, float]] = deque()
         self._committed = 0
         self._ids: OrderedDict[int, None] = OrderedDict()
         self._waiting: list[Finalize] = []
@@ -97,8 +98,20 @@ class Session:
         if pcm:
             samples = len(pcm) // BYTES_PER_SAMPLE
             self._heard += samples
+            self._arrived()
             self._metrics.audio_seconds.inc(samples / self._rate_hz)
             await self._decoder.push(pcm)
+
+    def _arrived(self) -> None:
+        """Remembers when the newest samples came, as far back as a finalize may end."""
+        self._arrivals.append((self._heard, time.monotonic()))
+        while self._arrivals[0][0] < self._heard - LOOKBACK_S * self._rate_hz:
+            self._arrivals.popleft()
+
+    def _arrival_s(self, end_sample: int) -> float | None:
+        """When the sample before `end_sample` came, on the monotonic clock."""
+        at = bisect_left(self._arrivals, end_sample, key=lambda arrival: arrival[0])
+        return self._arrivals[at][1] if end_sample and at < len(self._arrivals) else None
 
     def _check(self, request: Finalize) -> None:
         end, name = request.end_sample, f"finalize {request.id}"
@@ -135,6 +148,8 @@ class Session:
         # Without a model's run there was nothing to wait for.
         began_s = None if reading.began_s is None else max(reading.began_s, asked_s)
         self._metrics.finalize_seconds.labels(request.mode.value).observe(done_s - asked_s)
+        if (arrival_s := self._arrival_s(end_sample)) is not None:
+            self._metrics.speech_end_seconds.labels(request.mode.value).observe(done_s - arrival_s)
         self._metrics.finalized.labels(request.mode.value, "text" if reading.text else "empty").inc()
         self._outbox.put(
             Finalized(

@@ -15,6 +15,7 @@ PREFIX = "ANTIPHON_ASR_"
 class Settings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
+    slots: Annotated[int, Field(ge=0, description="Streams at once; 0: as many as the backend says it can hold.")] = 0
     bind: Annotated[str, Field(description="host:port to serve gRPC on; port 0 takes a free one.")] = "127.0.0.1:50051"
 
 

@@ -7,6 +7,7 @@ ServiceError
   Unauthenticated   UNAUTHENTICATED       the caller must present a valid token
   BackendFailed     INTERNAL              ours to fix; the stream is lost
 ConfigError         none: the process refuses to start
+ModelLost           none: the process ends, to be started again
 """
 
 import grpc
@@ -49,6 +50,10 @@ class BackendFailed(ServiceError):
 
 class ConfigError(Exception):
     """A setting, file or library is not as it must be. The message says which, and what to do."""
+
+
+class ModelLost(Exception):
+    """The model is gone for good, such as with its GPU: only a new process can help."""
 
 
 def root_cause(error: BaseException) -> BaseException:

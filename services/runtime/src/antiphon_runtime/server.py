@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import grpc
@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from . import tls
 from .auth import Verifier, read_secret
-from .errors import ConfigError, root_cause
+from .errors import ConfigError, ModelLost, root_cause
 from .logs import set_up_logging
 from .metrics import RpcMetrics, metrics_endpoint
 from .rpc import RpcInterceptor
@@ -49,10 +49,14 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @dataclass(frozen=True)
 class Host:
-    """What a service is given to build itself with."""
+    """What a service is given to build itself with.
+
+    A service sets `lost` when its model is gone for good: the process then says so and ends with 1, to be restarted.
+    """
 
     registry: CollectorRegistry
     drain: Drain
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 Register = Callable[[grpc.aio.Server], None]
@@ -107,7 +111,8 @@ async def listening(
                     yield Listening(port, metrics_port, host)
                 finally:
                     await health.enter_graceful_shutdown()  # readiness fails, traffic moves away
-                    await _drain(server, interceptor, host.drain, settings.drain_s if wanted else 0.0)
+                    useful = wanted and not host.lost.is_set()
+                    await _drain(server, interceptor, host.drain, settings.drain_s if useful else 0.0)
     finally:
         await server.stop(0)
 
@@ -172,12 +177,24 @@ async def serve(settings: ServerSettings, service: str, build: Build) -> None:
     async with listening(settings, service, build, stopped=stopped) as at:
         if not stopped.is_set():
             log.info("%s is ready on port %s (backend %s)", service, at.port, settings.backend)
-        await stopped.wait()
+        await _first(stopped, at.host.lost)
+        if at.host.lost.is_set():
+            raise ModelLost("the model is lost")
         log.info("%s drains", service)
 
 
+async def _first(*events: asyncio.Event) -> None:
+    """Returns once one of the events is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
 def run(read: Callable[[], S], service: str, build: Callable[[S], Build]) -> None:
-    """A service's `main`. Exits 0 after a drain, 1 when that was cut short, 2 for a configuration that is refused."""
+    """A service's `main`. Exits 0 after a drain, 1 if that was cut short or the model lost, 2 for a refused configuration."""
     try:
         settings = read()
         set_up_logging(settings.log_format, settings.log_level)
@@ -186,7 +203,7 @@ def run(read: Callable[[], S], service: str, build: Callable[[S], Build]) -> Non
         sys.exit(1)
     except Exception as error:
         cause = root_cause(error)  # a `build` with a task group wraps it
-        if not isinstance(cause, ConfigError):
+        if not isinstance(cause, ConfigError | ModelLost):
             raise
         print(f"{service}: {cause}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(cause, ConfigError) else 1)

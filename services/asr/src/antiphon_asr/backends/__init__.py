@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, Self
 
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import ServerSettings
 
 BACKENDS = {
@@ -40,11 +41,12 @@ class Finalize:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word and where it was heard, in samples from the stream's first."""
+    """One word and where it was heard, in samples from the stream's first; its confidence, 0 to 1, if asked for."""
 
     text: str
     start_sample: int
     end_sample: int
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,14 @@ class StreamConfig:
     model: str
     language: str
     interim_results: bool
+    context_ms: int = 0
+    word_times: bool = False
+    word_confidence: bool = False
+
+    @property
+    def words(self) -> bool:
+        """Whether texts come with their words."""
+        return self.word_times or self.word_confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,19 +142,31 @@ class Decoder(Protocol):
 class Recognizer(Protocol):
     """A loaded model, shared by every stream. The first of each choice is the default.
 
-    A language without a region, such as "en", stands for all of its regions.
+    A language without a region, such as "en", stands for all of its regions. `contexts_ms` is how much audio the model
+    can take at a time, empty when there is no choice. `default_slots` is how many streams it
+    takes at once when the settings do not say.
     """
 
     models: Sequence[str]
     languages: Sequence[str]
     rates_hz: Sequence[int]
+    contexts_ms: Sequence[int]
+    word_times: bool
+    word_confidence: bool
+    default_slots: int
 
     @classmethod
     def load(cls, settings: ServerSettings) -> Self:
         """Loads and warms the model. Blocks. Raises ConfigError when that cannot be done."""
         ...
 
-    def decoder(self, config: StreamConfig) -> Decoder: ...
+    def attach(self, host: Host) -> None:
+        """Registers metrics of its own, and sets `host.lost` should the model be gone for good. Called once."""
+        ...
+
+    def decoder(self, config: StreamConfig) -> Decoder:
+        """A stream's decoder. Raises NoCapacity when the model is too far behind to take another stream."""
+        ...
 
     def work(self) -> Mapping[str, Work]:
         """The model's runs so far, by what they were for."""

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.latency import Latency, profile
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import ServerSettings, read_settings
 
 from . import LOOKBACK_S, Heard, Mode, Pending, Reading, StreamConfig, Work
@@ -20,6 +21,7 @@ from . import LOOKBACK_S, Heard, Mode, Pending, Reading, StreamConfig, Work
 # Louder than this, of 32767, is not silence: -42 dBFS.
 LOUD = 256
 FRAME_MS = 10
+DEFAULT_SLOTS = 8
 FRAMES_PER_WORD = 200 // FRAME_MS
 
 # From the finalize request to its text: min/p50/p90/max of the seed's session table for the RTX 5090 and the DGX Spark;
@@ -47,6 +49,10 @@ class StubRecognizer:
     models = ("stub",)
     languages = ("en-US", "en")
     rates_hz = (16_000, 8_000, 24_000, 48_000)
+    contexts_ms = ()
+    word_times = False
+    word_confidence = False
+    default_slots = DEFAULT_SLOTS
 
     def __init__(self, script: tuple[str, ...], latency: Latency, seed: int) -> None:
         self._script = script
@@ -61,6 +67,9 @@ class StubRecognizer:
         if not script:
             raise ConfigError("ANTIPHON_ASR_STUB__SCRIPT has no utterance")
         return cls(script, profile(own.profile, PROFILES), own.seed)
+
+    def attach(self, host: Host) -> None:
+        pass
 
     def decoder(self, config: StreamConfig) -> "StubDecoder":
         return StubDecoder(config, self._script, self._latency, random.Random(self._seed))
