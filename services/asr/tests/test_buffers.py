@@ -6,7 +6,7 @@ from asr_caller import RATE, silence
 np = pytest.importorskip("numpy")
 decoder = pytest.importorskip("antiphon_asr.backends.moonshine.decoder", reason="needs the extra cpu")
 speech = pytest.importorskip("antiphon_asr.backends.moonshine.speech")
-tape = pytest.importorskip("antiphon_asr.backends.moonshine.tape")
+tape = pytest.importorskip("antiphon_asr.backends.tape")
 worker = pytest.importorskip("antiphon_asr.backends.moonshine.worker")
 
 
