@@ -194,7 +194,7 @@ async def _first(*events: asyncio.Event) -> None:
 
 
 def run(read: Callable[[], S], service: str, build: Callable[[S], Build]) -> None:
-    """A service's `main`. Exits 0 after a drain, 1 if that was cut short or the model lost, 2 for a bad configuration."""
+    """A service's `main`. Exits 0 after a drain, 1 if that was cut short or the model lost, 2 for a bad setting."""
     try:
         settings = read()
         set_up_logging(settings.log_format, settings.log_level)

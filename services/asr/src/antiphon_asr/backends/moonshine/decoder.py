@@ -14,9 +14,9 @@ import numpy as np
 from antiphon_runtime.errors import BackendFailed
 
 from .. import LOOKBACK_S, Heard, Mode, Pending, Reading
+from ..tape import Tape
 from .model import RATE_HZ, Moonshine, Samples
 from .speech import FRAME, Frame, Listener, has_speech, quietest
-from ..tape import Tape
 from .worker import Decoded, Job, Rank, Worker
 
 # An open stretch this long gets a piece cut off it, at the quietest point between the two. A clip of 12 s takes a
