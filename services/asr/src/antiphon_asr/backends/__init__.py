@@ -16,6 +16,7 @@ from antiphon_runtime.settings import ServerSettings
 BACKENDS = {
     "stub": "antiphon_asr.backends.stub:StubRecognizer",
     "moonshine": "antiphon_asr.backends.moonshine:MoonshineRecognizer",
+    "nemo": "antiphon_asr.backends.nemo:NemoRecognizer",
 }
 
 # How far before the newest audio a finalize may end. A decoder keeps at least this much audio, and needs no more.

@@ -30,5 +30,8 @@ class Tape:
 
     def clip(self, start: int, end: int) -> NDArray[np.float32]:
         """A copy of the samples between two positions that are held, in -1 to 1."""
-        held = self._samples[start - self.start : end - self.start]
-        return held.astype(np.float32) / np.float32(32768)
+        return self.held(start, end).astype(np.float32) / np.float32(32768)
+
+    def held(self, start: int, end: int) -> NDArray[np.int16]:
+        """The samples between two positions that are held, until the next push."""
+        return self._samples[start - self.start : end - self.start]

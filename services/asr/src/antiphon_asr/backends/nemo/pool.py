@@ -1,0 +1,158 @@
+"""The states of all streams on the device, by slot: constant in size, and able to go back.
+
+A slot holds the last encoder frames' inputs to every layer's attention and convolution in a ring, and the decoder's
+state after each of the last steps. Nothing is shifted: a step reads the frames before its own and writes its own, so a
+copy of a stream is an index, and the state some steps ago is one too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stream's part of a batch: what it reads, what it writes, and the audio it looks at.
+
+    Frames before `own_from` are read from `parent`'s ring, later ones from `slot`'s. `frame` is the number of frames
+    put out before this step, `step` that of steps taken.
+    """
+
+    slot: int
+    parent: int
+    own_from: int
+    own_from_step: int
+    frame: int
+    step: int
+    window: NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a slot of a model is made of."""
+
+    layers: int
+    width: int
+    left: int
+    convolution: int
+    prediction_layers: int
+    prediction_width: int
+    joint_width: int
+
+    def slot_bytes(self, ring: int, snapshots: int, dtype: torch.dtype) -> int:
+        """Bytes of one slot with `ring` frames and `snapshots` decoder states."""
+        caches = 2 * ring * self.layers * self.width
+        states = snapshots * (2 * self.prediction_layers * self.prediction_width + self.joint_width)
+        return (caches + states) * dtype.itemsize + snapshots * 16
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A batch's state before a step, as the encoder and the decoder take it."""
+
+    channel: torch.Tensor
+    time: torch.Tensor
+    channel_length: torch.Tensor
+    prediction: tuple[torch.Tensor, torch.Tensor]
+    prediction_output: torch.Tensor
+    label: torch.Tensor
+    decoded: torch.Tensor
+
+
+class Pool:
+    """`slots` slots that go back up to `rewind` frames. Used by one thread."""
+
+    def __init__(self, shape: Shape, slots: int, rewind: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.shape = shape
+        self.slots = slots
+        self.rewind = rewind
+        self.ring = shape.left + rewind
+        self.snapshots = rewind + 1
+        self._device = device
+        frames, states = slots * self.ring, slots * self.snapshots
+
+        def zeros(*size: int, dtype: torch.dtype = dtype) -> torch.Tensor:
+            return torch.zeros(size, device=device, dtype=dtype)
+
+        self._channel = zeros(frames, shape.layers, shape.width)
+        self._time = zeros(frames, shape.layers, shape.width)
+        self._hidden = zeros(states, shape.prediction_layers, shape.prediction_width)
+        self._cell = zeros(states, shape.prediction_layers, shape.prediction_width)
+        self._output = zeros(states, 1, shape.joint_width)
+        self._label = zeros(states, dtype=torch.long)
+        self._decoded = zeros(states, dtype=torch.long)
+
+    @property
+    def nbytes(self) -> int:
+        tensors = (self._channel, self._time, self._hidden, self._cell, self._output, self._label, self._decoded)
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def read(self, rows: Sequence[Row], left: int) -> State:
+        """The rows' state before their step, with `left` frames of attention."""
+        batch, layers, width = len(rows), self.shape.layers, self.shape.width
+        channel = self._channel.index_select(0, self._frames_before(rows, left)).view(batch, left, layers, width)
+        time = self._time.index_select(0, self._frames_before(rows, self.shape.convolution))
+        time = time.view(batch, self.shape.convolution, layers, width)
+        known = torch.from_numpy(np.array([row.frame for row in rows])).to(self._device)
+        # Before a stream's first frame there is silence of the convolution's own kind; the slot's last tenant goes.
+        age = torch.arange(self.shape.convolution, 0, -1, device=self._device)
+        time = time.masked_fill((age > known[:, None])[:, :, None, None], 0.0)
+        at = self._tensor([_home(row, row.step - 1, row.own_from_step) * self.snapshots + self._snap(row) for row in rows])
+        return State(
+            channel=channel.permute(2, 0, 1, 3),
+            time=time.permute(2, 0, 3, 1),
+            channel_length=known.clamp(max=left),
+            prediction=(self._layered(self._hidden, at), self._layered(self._cell, at)),
+            prediction_output=self._output.index_select(0, at),
+            label=self._label.index_select(0, at),
+            decoded=self._decoded.index_select(0, at),
+        )
+
+    def write(self, rows: Sequence[Row], frames: int, channel: torch.Tensor, time: torch.Tensor, decoder: Any) -> None:
+        """Keeps what a step of `frames` frames has left: NeMo's next caches and its BatchedLabelLoopingState."""
+        kept = min(frames, self.shape.convolution)
+        new = channel[:, :, -frames:].permute(1, 2, 0, 3).flatten(0, 1)
+        self._channel.index_copy_(0, self._frames_of(rows, range(frames)), new)
+        new = time[:, :, :, -kept:].permute(1, 3, 0, 2).flatten(0, 1)
+        self._time.index_copy_(0, self._frames_of(rows, range(frames - kept, frames)), new)
+        at = self._tensor([row.slot * self.snapshots + (row.step + 1) % self.snapshots for row in rows])
+        batch = len(rows)
+        hidden, cell = decoder.predictor_states
+        self._hidden.index_copy_(0, at, hidden[:, :batch].transpose(0, 1))
+        self._cell.index_copy_(0, at, cell[:, :batch].transpose(0, 1))
+        self._output.index_copy_(0, at, decoder.predictor_outputs[:batch])
+        self._label.index_copy_(0, at, decoder.labels[:batch])
+        self._decoded.index_copy_(0, at, decoder.decoded_lengths[:batch])
+
+    def _snap(self, row: Row) -> int:
+        return row.step % self.snapshots
+
+    def _frames_before(self, rows: Sequence[Row], count: int) -> torch.Tensor:
+        """Where the `count` frames before each row's own are."""
+        end = np.array([[row.frame] for row in rows])
+        frames = end + np.arange(-count, 0)
+        own_from = np.array([[row.own_from] for row in rows])
+        slots = np.where(frames < own_from, [[row.parent] for row in rows], [[row.slot] for row in rows])
+        return self._tensor((slots * self.ring + frames % self.ring).ravel())
+
+    def _frames_of(self, rows: Sequence[Row], offsets: range) -> torch.Tensor:
+        frames = np.array([[row.frame] for row in rows]) + np.array(offsets)
+        return self._tensor((np.array([[row.slot] for row in rows]) * self.ring + frames % self.ring).ravel())
+
+    def _tensor(self, indices: "Indices | list[int]") -> torch.Tensor:
+        return torch.from_numpy(np.asarray(indices, np.int64)).to(self._device, non_blocking=True)
+
+    @staticmethod
+    def _layered(states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        return states.index_select(0, at).transpose(0, 1).contiguous()
+
+
+def _home(row: Row, step: int, own_from_step: int) -> int:
+    """The slot that holds the state after step number `step`."""
+    return row.parent if step < own_from_step else row.slot
