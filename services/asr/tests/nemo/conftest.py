@@ -17,17 +17,8 @@ HAS_NEMO = bool(importlib.util.find_spec("nemo"))
 collect_ignore_glob = [] if HAS_NEMO else ["test_*.py"]
 
 if HAS_NEMO:
-    from antiphon_asr.backends.nemo import random_checkpoint
     from antiphon_asr.backends.nemo.loading import streaming_model
     from antiphon_asr.backends.nemo.settings import NemoSettings
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint's file."""
-    path = tmp_path_factory.mktemp("checkpoint") / "tiny.nemo"
-    random_checkpoint.make(path)
-    return path
 
 
 @pytest.fixture(scope="session")
