@@ -26,6 +26,7 @@ def model(tiny: Path) -> Any:
     """The tiny checkpoint, ready to be stepped."""
     import torch
 
+    torch.set_num_threads(1)  # more of them stall on two busy cores
     return streaming_model(NemoSettings(model=str(tiny)), torch.device("cpu"))
 
 

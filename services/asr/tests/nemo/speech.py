@@ -1,12 +1,13 @@
 """Audio for a model of random weights, and what that model hears in it when it gets it whole."""
 
+import itertools
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from antiphon_asr.backends.nemo.context import HOP, RATE_HZ, Context
+from antiphon_asr.backends.nemo.context import HOP, Context
 from antiphon_asr.backends.nemo.random_checkpoint import sounds
 
 Pcm = NDArray[np.int16]
@@ -22,7 +23,7 @@ def packets(audio: Pcm, seed: int, longest: int = 4000) -> list[bytes]:
     rng, cuts = np.random.default_rng(seed), [0]
     while cuts[-1] < len(audio):
         cuts.append(min(len(audio), cuts[-1] + int(rng.integers(1, longest))))
-    return [audio[a:b].astype("<i2").tobytes() for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [audio[a:b].astype("<i2").tobytes() for a, b in itertools.pairwise(cuts)]
 
 
 @torch.inference_mode()
@@ -42,11 +43,3 @@ def offline(model: Any, context: Context, audio: Pcm, steps: int) -> tuple[Any, 
     heard = nemo.decoding.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=True)[0]
     frames = encoded[0, :, : int(lengths[0])]
     return frames, list(zip(heard.y_sequence.tolist(), heard.timestamp.tolist(), strict=True))
-
-
-def flushed(context: Context, end: int) -> int:
-    """How many steps a finalize at `end` takes in all."""
-    return context.steps_to_flush(end)
-
-
-__all__ = ["RATE_HZ", "flushed", "offline", "packets", "pcm"]

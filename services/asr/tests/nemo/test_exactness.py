@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from speech import RATE_HZ, offline, pcm
+from speech import offline, pcm
 
-from antiphon_asr.backends.nemo.context import HOP, Context
-from antiphon_asr.backends.nemo.pool import Pool, Row
+from antiphon_asr.backends.nemo.context import HOP, RATE_HZ, Context
+from antiphon_asr.backends.nemo.pool import Pool
+from antiphon_asr.backends.nemo.row import Row
 
 CONTEXTS_MS = (80, 160, 320, 560, 1120)
 REWIND = 40

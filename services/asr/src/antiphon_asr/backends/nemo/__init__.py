@@ -1,4 +1,4 @@
-"""NeMo's cache-aware streaming RNNTs, such as NVIDIA's Nemotron Speech: batched across calls, exact, one thread a GPU."""
+"""NVIDIA's Nemotron Speech, or another cache-aware streaming RNNT of NeMo: batched across calls, exact."""
 
 from .recognizer import NemoRecognizer
 

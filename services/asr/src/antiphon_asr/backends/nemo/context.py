@@ -1,8 +1,8 @@
 """The arithmetic of cache-aware streaming: which audio a step takes, and how an end is padded.
 
 The model sees mel frames, one each HOP samples, and puts out an encoder frame for each `factor` of them. With the
-attention context [left, right] it takes right + 1 encoder frames at a time, and each of them attends to the whole chunk:
-a chunk holds its own look-ahead.
+attention context [left, right] it takes right + 1 encoder frames at a time, each of which attends to the whole chunk: a
+chunk holds its own look-ahead.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,13 @@ from .. import Work
 from ..tape import Tape
 from .context import RATE_HZ, Context
 from .metrics import EngineMetrics, RealTimeFactor
-from .pool import Pool, Row
 from .queue import Batch, Queue
+from .row import Row
 from .stream import Flush, Listener, Rank, Stream, tape_seconds
 from .tokens import Token
+
+if TYPE_CHECKING:
+    from .pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class Model(Protocol):
     def begins_word(self, token: int) -> bool: ...
 
     def step(
-        self, pool: Pool, context: Context, rows: list[Row], *, confidence: bool = False
+        self, pool: "Pool", context: Context, rows: list[Row], *, confidence: bool = False
     ) -> list[list[Token]]: ...
 
     def is_lost(self, error: Exception) -> bool:
@@ -73,7 +76,7 @@ class Engine:
     def __init__(
         self,
         model: Model,
-        pool: Pool,
+        pool: "Pool",
         limits: Limits,
         *,
         device: str = "cpu",
@@ -105,7 +108,7 @@ class Engine:
     def free_slots(self) -> int:
         return len(self._free)
 
-    def start(self, warm: Callable[[Model, Pool], None]) -> None:
+    def start(self, warm: "Callable[[Model, Pool], None]") -> None:
         """Starts the thread, has it `warm` the model, and returns when it has. Raises what that raised."""
         warmed: Future[None] = Future()
         self._thread = threading.Thread(target=self._main, args=(warm, warmed), name="asr engine", daemon=True)
@@ -183,7 +186,7 @@ class Engine:
     def _most_waiting(self, stream: Stream) -> float:
         return (self._limits.most_backlog_s + stream.context.ms / 1000) * RATE_HZ
 
-    def _main(self, warm: Callable[[Model, Pool], None], warmed: "Future[None]") -> None:
+    def _main(self, warm: "Callable[[Model, Pool], None]", warmed: "Future[None]") -> None:
         try:
             warm(self.model, self._pool)
         except BaseException as error:

@@ -16,7 +16,8 @@ from antiphon_runtime.errors import ConfigError
 from .context import Context
 from .engine import Engine, Limits
 from .model import StreamingModel
-from .pool import Pool, Row
+from .pool import Pool
+from .row import Row
 from .settings import PREFIX, NemoSettings
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ def streaming_model(own: NemoSettings, device: torch.device) -> StreamingModel:
         raise ConfigError(f"{PREFIX}CUDA_GRAPHS needs a GPU, and the device is {device}")
     compiled = {"off": "", "auto": "default" if gpu else ""}.get(own.compile, own.compile)
     dtype = torch.bfloat16 if own.dtype == "bfloat16" or (own.dtype == "auto" and gpu) else torch.float32
-    buckets = [size for size in BATCHES if size < own.max_batch] + [own.max_batch] if compiled or own.cuda_graphs else []
+    fixed = bool(compiled or own.cuda_graphs)
+    buckets = [*(size for size in BATCHES if size < own.max_batch), own.max_batch] if fixed else []
     return StreamingModel(
         checkpoint(own.model), device, dtype, buckets=buckets, cuda_graphs=own.cuda_graphs, compiled=compiled
     )
@@ -111,7 +113,7 @@ def frame_ms(context: Context) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that can still be had on the device."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -164,4 +166,3 @@ def check_graphs(model: StreamingModel, pool: Pool, context: Context, steps: int
                 "turn it off"
             )
         model.step(pool, context, rows)
-

@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 from antiphon_runtime.errors import ConfigError
 
 from .context import HOP, LEAD_IN, RATE_HZ, Context
-from .pool import Pool, Row, Shape, State
+from .pool import Pool, Shape, State
+from .row import Row
 from .tokens import Token
 
 # NeMo's own limit of symbols per encoder frame in its streaming configurations.

@@ -13,24 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .row import Row
+
 Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A stream's part of a batch: what it reads, what it writes, and the audio it looks at.
-
-    Frames before `own_from` are read from `parent`'s ring, later ones from `slot`'s. `frame` is the number of frames
-    put out before this step, `step` that of steps taken.
-    """
-
-    slot: int
-    parent: int
-    own_from: int
-    own_from_step: int
-    frame: int
-    step: int
-    window: NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +88,7 @@ class Pool:
         # Before a stream's first frame there is silence of the convolution's own kind; the slot's last tenant goes.
         age = torch.arange(self.shape.convolution, 0, -1, device=self._device)
         time = time.masked_fill((age > known[:, None])[:, :, None, None], 0.0)
-        at = self._tensor([_home(row, row.step - 1, row.own_from_step) * self.snapshots + self._snap(row) for row in rows])
+        at = self._tensor([_state_slot(row) * self.snapshots + row.step % self.snapshots for row in rows])
         return State(
             channel=channel.permute(2, 0, 1, 3),
             time=time.permute(2, 0, 3, 1),
@@ -130,9 +115,6 @@ class Pool:
         self._label.index_copy_(0, at, decoder.labels[:batch])
         self._decoded.index_copy_(0, at, decoder.decoded_lengths[:batch])
 
-    def _snap(self, row: Row) -> int:
-        return row.step % self.snapshots
-
     def _frames_before(self, rows: Sequence[Row], count: int) -> torch.Tensor:
         """Where the `count` frames before each row's own are."""
         end = np.array([[row.frame] for row in rows])
@@ -153,6 +135,6 @@ class Pool:
         return states.index_select(0, at).transpose(0, 1).contiguous()
 
 
-def _home(row: Row, step: int, own_from_step: int) -> int:
-    """The slot that holds the state after step number `step`."""
-    return row.parent if step < own_from_step else row.slot
+def _state_slot(row: Row) -> int:
+    """The slot that holds the decoder's state before the row's step."""
+    return row.parent if row.step <= row.own_from_step else row.slot

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from .context import Context
-from .pool import Row
+from .row import Row
 from .stream import Flush, Stream
 
 # A live chunk that has waited for so many of its own lengths goes first: finalizes cannot hold up the others for ever.

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-WORDS = (
+# What its tokenizer is made from.
+TEXT = (
     "the quick brown fox jumps over lazy dog hello world how are you today i am fine thanks what time is it now please "
     "call me back later okay bye yes no maybe when where why which one two three four five six seven eight nine ten"
-).split()
+)
 CONTEXTS = ((70, 13), (70, 6), (70, 1), (70, 0))
 # What NVIDIA's figures of streams per GPU are given for.
 PUBLISHED_CONTEXT = (56, 3)
@@ -76,7 +77,7 @@ def _train_tokenizer(folder: Path, vocabulary: int, seed: int) -> None:
 
     rng = random.Random(seed)
     text = folder / "text"
-    text.write_text("\n".join(" ".join(rng.choices(WORDS, k=8)) for _ in range(800)))
+    text.write_text("\n".join(" ".join(rng.choices(TEXT.split(), k=8)) for _ in range(800)))
     sentencepiece.SentencePieceTrainer.Train(
         input=str(text),
         model_prefix=str(folder / "tokenizer"),
@@ -210,11 +211,11 @@ def _calibrate(model: Any, seed: int) -> None:
     joint.enc.bias[ODD] -= SWING
     joint.enc.bias[EVEN] -= SWING
     _remember_side(model.decoder)
-    joint.pred.weight[:EVEN + 1] = joint.pred.bias[:EVEN + 1] = 0
+    joint.pred.weight[: EVEN + 1] = joint.pred.bias[: EVEN + 1] = 0
     joint.pred.weight[ODD, 0], joint.pred.weight[EVEN, 0] = -FORBID / SIDE, FORBID / SIDE
     joint.pred.bias[ODD] = joint.pred.bias[EVEN] = -FORBID
     output.weight.mul_(1.0 / output.weight.norm(dim=1, keepdim=True))
-    output.weight[:, :EVEN + 1] = 0
+    output.weight[:, : EVEN + 1] = 0
     output.weight[blank, SILENT] = 500 * FORBID
     output.weight[1:blank:2, ODD] = output.weight[0:blank:2, EVEN] = FORBID
     # No piece reaches this but with its side's unit on.

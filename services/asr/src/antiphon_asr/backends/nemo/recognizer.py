@@ -48,9 +48,7 @@ class NemoRecognizer:
         return cls(load_engines(own, settings.slots), own)
 
     def attach(self, host: Host) -> None:
-        metrics = EngineMetrics.register(
-            host.registry, lambda: sum(engine.backlog_s() for engine in self._engines)
-        )
+        metrics = EngineMetrics.register(host.registry, lambda: sum(engine.backlog_s() for engine in self._engines))
         for engine in self._engines:
             engine.attach(metrics, host.lost.set)
 

@@ -23,9 +23,9 @@ class NemoSettings(BaseSettings):
     dtype: Annotated[
         str, Field(pattern="^(auto|bfloat16|float32)$", description="auto: bfloat16 on a GPU, else float32.")
     ] = "auto"
-    tf32: Annotated[bool, Field(description="Let a GPU round float32 products to TF32: faster, and no longer exact.")] = (
-        False
-    )
+    tf32: Annotated[
+        bool, Field(description="Let a GPU round float32 products to TF32: faster, and no longer exact.")
+    ] = False
     threads: Annotated[int, Field(ge=1, description="CPU threads of the model.")] = 1
     context_ms: Annotated[int, Field(ge=0, description="The context of streams that name none; 0: 160 if there.")] = 0
     max_batch: Annotated[int, Field(ge=1, le=512, description="Streams in a step at most.")] = 64
@@ -42,7 +42,8 @@ class NemoSettings(BaseSettings):
         float, Field(gt=0, description="Refuse new streams while a chunk has waited this long.")
     ] = 100.0
     restart_after_s: Annotated[
-        float, Field(ge=0, description="Begin afresh after so much silence; 0: never. Over 30 s, or a finalize may miss.")
+        float,
+        Field(ge=0, description="Begin afresh after so much silence; 0: never."),
     ] = 60.0
     compile: Annotated[
         str,

@@ -11,7 +11,7 @@ from antiphon_runtime.errors import BackendFailed
 
 from ..tape import Tape
 from .context import RATE_HZ, Context
-from .pool import Row
+from .row import Row
 from .tokens import Token
 
 

@@ -30,7 +30,8 @@ class Echo:
 
     def without(self, tokens: Iterable[Token]) -> list[Token]:
         """The tokens, in order, that are no echo."""
-        expected, kept = list(self.said), []
+        expected = list(self.said)
+        kept: list[Token] = []
         for token in tokens:
             if kept or token.frame > self.last_frame:
                 kept.append(token)
