@@ -208,12 +208,11 @@ async def test_finalizes_go_before_live_steps(model: Any) -> None:
             await ear.decoder.push(silence(1.0).tobytes())
         held.set()
         await asked()
-        before = list(kinds)
+        before = kinds[: len(kinds) - kinds[::-1].index("flush")]
         for ear in ears:
             await ear.close()
-    # Its own stream's steps, at most one step that had begun, and then its copy's.
-    assert before[-1] == "flush"
-    assert before.count("live") <= 3
+    # The step that had begun, and those of its own stream.
+    assert before.count("live") <= 2
 
 
 def test_the_real_time_factor_forgets_what_is_long_past() -> None:

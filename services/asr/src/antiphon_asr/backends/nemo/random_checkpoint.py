@@ -195,7 +195,7 @@ def _calibrate(model: Any, seed: int) -> None:
     import torch
 
     contexts = (*CONTEXTS, PUBLISHED_CONTEXT)
-    sound = torch.cat([_encoded(model, sounds(10.0, seed + n), context) for n, context in enumerate(contexts)])
+    sound = torch.cat([_sound(model, seed + n, context) for n, context in enumerate(contexts)])
     silence = torch.cat([_encoded(model, torch.zeros(32_000), context) for context in contexts])
     center = sound.mean(0)
     toward = _apart(sound - center, silence - center)
@@ -220,6 +220,19 @@ def _calibrate(model: Any, seed: int) -> None:
     output.weight[1:blank:2, ODD] = output.weight[0:blank:2, EVEN] = FORBID
     # No piece reaches this but with its side's unit on.
     output.bias[blank] = 14.0
+
+
+def _sound(model: Any, seed: int, context: tuple[int, int]) -> Any:
+    """What the encoder says of sounds: at the start of the audio, and after some silence, which it long remembers."""
+    import torch
+
+    sound, frame = sounds(6.0, seed), 1280
+    heard = []
+    for silent_frames in (0, 20, 60):
+        audio = torch.cat([torch.zeros(silent_frames * frame), sound])
+        # The onset is neither silence nor sound yet.
+        heard.append(_encoded(model, audio, context)[silent_frames + (3 if silent_frames else 0) :])
+    return torch.cat(heard)
 
 
 def _apart(sound: Any, silence: Any) -> Any:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from .. import Word
 
+# Encoder frames between two pieces of one word, at most: 320 ms.
+WITHIN_A_WORD = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -46,9 +49,11 @@ NOTHING_SAID = Echo(0)
 
 
 def before(tokens: Sequence[Token], end_frame: int, begins_word: Callable[[int], bool]) -> int:
-    """How many of the tokens belong to what was said before `end_frame`; a word that began there is finished."""
+    """How many of the tokens belong to what was said before `end_frame`; a word that is said there is finished."""
     count = sum(token.frame < end_frame for token in tokens)
     while 0 < count < len(tokens) and not begins_word(tokens[count].id):
+        if tokens[count].frame - tokens[count - 1].frame > WITHIN_A_WORD:
+            break
         count += 1
     return count
 
