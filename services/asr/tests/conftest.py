@@ -24,7 +24,7 @@ needs_moonshine = [
     pytest.mark.real,
     pytest.mark.skipif(not moonshine_is_here(), reason="needs the extra cpu and: antiphon models fetch"),
 ]
-needs_nemo = pytest.mark.skipif(not importlib.util.find_spec("nemo"), reason="needs the extra nemo: make setup-nemo")
+needs_nemo = pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="needs the extra nemo: make setup-nemo")
 BACKENDS = ["stub", pytest.param("moonshine", marks=needs_moonshine), pytest.param("nemo", marks=needs_nemo)]
 
 

@@ -22,7 +22,7 @@ def test_a_misspelt_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ConfigError, match="moonshine, stub"):
+    with pytest.raises(ConfigError, match="moonshine, nemo, stub"):
         async with asr(backend="whisper"):
             pass
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -173,6 +174,25 @@ async def test_an_hour_of_audio_grows_nothing(model: Any) -> None:
     assert max(sizes[1:]) <= 1.02 * sizes[0]
 
 
+async def test_audio_that_comes_during_a_step_is_not_taken_before_there_is_enough(model: Any) -> None:
+    held, began, audio = threading.Event(), threading.Event(), pcm(3, 7)
+
+    def hold(_: list[Any]) -> None:
+        began.set()
+        held.wait(10)
+
+    with running(Stepping(model, hold)) as engine:
+        ear = Ear(engine)
+        await ear.hears(audio[: ear.context.samples_after(1)])
+        await asyncio.to_thread(began.wait, 10)
+        await ear.hears(audio[ear.pushed : ear.pushed + 100])
+        held.set()
+        await ear.asked(Mode.SPECULATE)
+        await ear.hears(audio[ear.pushed :])
+        assert (await ear.asked(Mode.COMMIT)).text == whole(model, ear.context, audio)
+        await ear.close()
+
+
 async def test_a_stream_that_ends_while_it_is_decoded_frees_its_slot_at_once(model: Any) -> None:
     held, began = threading.Event(), threading.Event()
 
@@ -213,6 +233,33 @@ async def test_finalizes_go_before_live_steps(model: Any) -> None:
             await ear.close()
     # The step that had begun, and those of its own stream.
     assert before.count("live") <= 2
+
+
+async def test_under_load_a_finalize_waits_for_less_than_two_steps(model: Any) -> None:
+    """Sixteen streams with a chunk each, all the time: live steps that begin between a question and its copy's last."""
+    live, at_last_flush = 0, 0
+
+    def count(rows: list[Any]) -> None:
+        nonlocal live, at_last_flush
+        if rows[0].slot >= 16:
+            at_last_flush = live
+        else:
+            live += 1
+
+    rng, waited = random.Random(1), []
+    with running(Stepping(model, count)) as engine:
+        ears, audio = [Ear(engine) for _ in range(16)], pcm(20, 8)
+        for turn in range(60):
+            for ear in ears:
+                await ear.hears(audio[turn * 2560 : (turn + 1) * 2560])
+            asker = rng.choice(ears)
+            asked_at = live
+            await asker.asked(Mode.COMMIT)
+            waited.append(at_last_flush - asked_at)
+        assert live > 60
+        for ear in ears:
+            await ear.close()
+    assert sorted(waited)[int(0.95 * len(waited))] < 2, waited
 
 
 def test_the_real_time_factor_forgets_what_is_long_past() -> None:

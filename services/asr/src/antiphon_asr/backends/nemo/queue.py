@@ -49,7 +49,7 @@ class Queue:
 
     def heard(self, stream: Stream, now_s: float) -> bool:
         """Notes new audio; says whether that made a chunk."""
-        if stream in self._due or not stream.due:
+        if stream.stepping or stream in self._due or not stream.due:
             return False
         self._due[stream] = now_s
         return True
@@ -139,6 +139,7 @@ class Queue:
         for member in members:
             if isinstance(member, Stream):
                 self._due.pop(member, None)
+                member.stepping = True
         stream = _stream(members[0])
         return Batch(stream.context, stream.confidence, members, [member.row() for member in members], since_s)
 

@@ -48,7 +48,8 @@ class Stream:
     silent_frames: int = 0
     # Flushes that read this stream's state: it must not move under them.
     readers: int = 0
-    ready_s: float = 0.0
+    # A batch that is not done has its next step.
+    stepping: bool = False
 
     @property
     def decoded(self) -> int:
@@ -57,7 +58,7 @@ class Stream:
 
     @property
     def due(self) -> int:
-        """Steps whose audio is here."""
+        """Steps whose audio is here, the one that is being taken included."""
         return self.context.steps_within(self.tape.end - self.origin) - self.steps
 
     @property
@@ -84,6 +85,7 @@ class Stream:
         """Notes a step that emitted `tokens`; gives them with the frames counted from the stream's first."""
         before = self.context.frames_after(self.steps)
         self.steps += 1
+        self.stepping = False
         frames = self.context.frames_after(self.steps)
         self.silent_frames = frames - 1 - tokens[-1].frame if tokens else self.silent_frames + frames - before
         return absolute(tokens, self.first_frame)
