@@ -3,7 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# NeMo is 2 GB: only the tests of its backend have it, in an environment of their own.
+NEMO := .venv-nemo
+NEMO_STAMP := $(NEMO)/.installed
 PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn orchestrator bench cli
+NEMO_PACKAGES := proto services/runtime services/asr bench
 PROTOS := $(shell find proto/antiphon -name '*.proto')
 SOURCES := $(PACKAGES) tests
 # Half of the tests wait in real time; a file's tests stay together, because they share what is slow to start.
@@ -13,9 +17,9 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup demo up test check bench-v2v bench-overhead format constraints clean
+.PHONY: help setup setup-nemo demo up test test-nemo check bench-v2v bench-overhead bench-wer format constraints clean
 help: ## Show this.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): requirements/laptop.txt $(PACKAGES:%=%/pyproject.toml) proto/build.py $(PROTOS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1)
@@ -27,6 +31,12 @@ $(STAMP): requirements/laptop.txt $(PACKAGES:%=%/pyproject.toml) proto/build.py 
 
 setup: $(STAMP) ## Make the virtual environment.
 
+$(NEMO_STAMP): requirements/setup-nemo.sh requirements/nemo.txt $(NEMO_PACKAGES:%=%/pyproject.toml) proto/build.py $(PROTOS)
+	@requirements/setup-nemo.sh $(PYTHON) $(NEMO)
+	@touch $@
+
+setup-nemo: $(NEMO_STAMP) ## Make the virtual environment of the ASR backend `nemo`: 2 GB or more.
+
 demo: setup ## Start everything, ask three spoken questions, print the answers and their timelines.
 	$(BIN)/antiphon demo
 
@@ -34,8 +44,14 @@ up: setup ## Serve until Ctrl-C; prints the page's address.
 	$(BIN)/antiphon up
 
 test: setup ## Every test a laptop can run.
+	@if test -e $(NEMO_STAMP) || requirements/setup-nemo.sh $(PYTHON) $(NEMO) torch; then \
+	  $(MAKE) --no-print-directory test-nemo; else \
+	  echo "torch cannot be installed here (see out/setup-nemo.log): the tests of the backend nemo are skipped"; fi
 	$(BIN)/antiphon models fetch
 	$(PYTEST)
+
+test-nemo: setup-nemo ## The ASR service's tests with NeMo, on a tiny checkpoint with random weights.
+	$(subst $(VENV)/,$(NEMO)/,$(PYTEST)) services/asr/tests
 
 check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/ruff format --check $(SOURCES)
@@ -51,15 +67,19 @@ bench-v2v: setup ## Voice-to-voice time on the real CPU models, over several cal
 bench-overhead: setup ## The same on stubs without latency: the platform's own share.
 	$(BIN)/antiphon bench --models stub
 
+bench-wer: setup ## Word error rate and time to final of speech recognition; ARGS="--backend X --pace fast".
+	$(BIN)/antiphon wer $(ARGS)
+
 format: setup ## Put the code in order.
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/buf format -w
 
-constraints: ## Pin requirements/laptop.in again.
-	uv pip compile requirements/laptop.in --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
-	  --no-header $(shell for p in proto runtime asr tts llm turn orchestrator bench cli; do echo --no-emit-package antiphon-$$p; done) \
-	  -o requirements/laptop.txt
+PIN := uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
+  $(foreach name,$(notdir $(PACKAGES)),--no-emit-package antiphon-$(name))
+constraints: ## Pin requirements/*.in again.
+	$(PIN) requirements/laptop.in -o requirements/laptop.txt
+	$(PIN) requirements/nemo.in --override requirements/nemo-without.txt -o requirements/nemo.txt
 
-clean: ## Remove the virtual environment and what runs have written.
-	rm -rf $(VENV) out proto/gen
+clean: ## Remove the virtual environments and what runs have written.
+	rm -rf $(VENV) $(NEMO) out proto/gen
