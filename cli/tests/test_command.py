@@ -31,7 +31,7 @@ def antiphon(*words: str, **environment: str) -> subprocess.CompletedProcess[str
 def test_help_names_every_command_and_says_where_to_begin() -> None:
     shown = antiphon("--help").stdout
     assert "antiphon up" in shown
-    for command in ("up", "call", "measure", "models", "doctor", "demo", "bench"):
+    for command in ("up", "call", "measure", "models", "doctor", "demo", "bench", "wer"):
         assert command in shown
 
 
@@ -120,7 +120,7 @@ def test_a_secret_that_is_too_short_is_refused(tmp_path: Path) -> None:
     assert "at least 32" in done.stderr.replace("\n", " ")
 
 
-@pytest.mark.parametrize("command", ["up", "call", "measure", "doctor", "token", "demo", "bench"])
+@pytest.mark.parametrize("command", ["up", "call", "measure", "doctor", "token", "demo", "bench", "wer"])
 def test_every_command_explains_itself(command: str) -> None:
     done = antiphon(command, "--help")
     assert done.returncode == 0

@@ -12,7 +12,7 @@ import pytest
 from antiphon_bench.call import CallTurn, Stage
 from antiphon_cli.bench import headline
 from antiphon_cli.platform import PORTS, Plan, check_ports, free_ports
-from antiphon_cli.supervisor import Died, running
+from antiphon_cli.supervisor import Died, running, supervised
 from antiphon_runtime.errors import ConfigError
 
 
@@ -45,6 +45,21 @@ def test_a_service_bound_elsewhere_by_the_user_is_found_there(monkeypatch: pytes
     processes = {one.name: one for one in Plan().processes()}
     assert processes["llm"].bind == "127.0.0.1:40404"
     assert processes["orchestrator"].env["ANTIPHON_ORCHESTRATOR_LLM"] == "127.0.0.1:40404"
+
+
+def test_a_service_that_the_plan_itself_sets_is_not_the_users_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_ASR_BACKEND", "moonshine")
+    monkeypatch.setenv("ANTIPHON_ASR_BIND", "127.0.0.1:40404")
+    plan = Plan(env={"ANTIPHON_ASR_BACKEND": "stub", "ANTIPHON_ASR_BIND": "127.0.0.1:40405"})
+    service = plan.service("asr", "stub")
+    assert service.bind == service.env["ANTIPHON_ASR_BIND"] == "127.0.0.1:40405"
+    assert service.env["ANTIPHON_ASR_BACKEND"] == "stub"
+
+
+def test_only_a_backend_that_takes_its_weights_there_is_told_the_folder_of_models(tmp_path: Path) -> None:
+    plan = Plan(models_dir=tmp_path)
+    assert plan.service("asr", "moonshine").env["ANTIPHON_ASR_MOONSHINE__MODELS_DIR"] == str(tmp_path)
+    assert not [name for name in plan.service("asr", "nemo").env if name.endswith("__MODELS_DIR")]
 
 
 def test_model_processes_run_with_one_thread_and_do_not_spin() -> None:
@@ -96,6 +111,22 @@ async def test_a_process_that_dies_is_started_again() -> None:
         async with asyncio.timeout(30):
             await again.wait()
     assert any(name == "turn" and "starting it again" in line for name, line in lines)
+    assert not _children()
+
+
+async def test_a_process_that_is_not_ready_in_time_is_named() -> None:
+    service = Plan(models="stub", ports=free_ports(), metrics=False).service("asr", "stub")
+    with pytest.raises(Died, match="asr not ready within 0 s"):
+        async with supervised([service], lambda _name, _line: None, start_s=0.01):
+            pass
+    assert not _children()
+
+
+async def test_what_goes_wrong_while_processes_run_comes_out_as_it_was() -> None:
+    service = Plan(models="stub", ports=free_ports(), metrics=False).service("asr", "stub")
+    with pytest.raises(LookupError, match="of my own"):
+        async with supervised([service], lambda _name, _line: None):
+            raise LookupError("of my own")
     assert not _children()
 
 

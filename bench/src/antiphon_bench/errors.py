@@ -16,6 +16,15 @@ BenchError
     Refused           another HTTP status
     NoSession         connected, but the server never said `antiphon.session`
     CallDropped       the server hung up, died or stopped reading in the middle of the call
+  SetError            a folder of WAV files and texts; `.path` is what is wrong in it
+    NoUtterances      no folder, or one without a WAV file
+    MissingText       a WAV file without its text
+    NoWords           a text in which no word is left once it is normalised
+  AsrError            an utterance that a speech recognizer did not transcribe
+    StreamEnded       `.code` is the gRPC status's name
+      StreamRefused   no stream was opened
+      StreamLost      the stream ended before the answer
+    NoAnswer          no answer within the time it was given
 """
 
 from pathlib import Path
@@ -94,4 +103,48 @@ class NoSession(CallError):
 
 
 class CallDropped(CallError):
+    pass
+
+
+class SetError(BenchError):
+    """A set of utterances that cannot be used because of `path`."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class NoUtterances(SetError):
+    pass
+
+
+class MissingText(SetError):
+    pass
+
+
+class NoWords(SetError):
+    pass
+
+
+class AsrError(BenchError):
+    """A speech recognizer did not transcribe an utterance."""
+
+
+class StreamEnded(AsrError):
+    """Ended by the service or by the way there. `code` is the gRPC status's name, such as RESOURCE_EXHAUSTED."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class StreamRefused(StreamEnded):
+    pass
+
+
+class StreamLost(StreamEnded):
+    pass
+
+
+class NoAnswer(AsrError):
     pass

@@ -12,6 +12,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from antiphon_asr.weights import WEIGHTS as ASR_WEIGHTS
+from antiphon_bench.asr.report import print_wer
+from antiphon_bench.asr.stream import Pace, StreamConfig
 from antiphon_bench.call import Call
 from antiphon_bench.caller import place_call
 from antiphon_bench.errors import BenchError, CallError
@@ -29,6 +32,8 @@ from .platform import COLORS, PORTS, Plan, check_ports
 from .progress import start_up
 from .supervisor import running, until_signalled
 from .weights import ALL, models_dir
+from .wer import Job, headline, of_backends, of_target
+from .wer import save as save_wer
 
 app = typer.Typer(
     help="Antiphon: a self-hosted voice agent. Begin with `antiphon up`, then open the page it names and talk.",
@@ -229,6 +234,45 @@ def bench(
         fetch(folder, ALL, _note)
     name = {"cpu": "v2v", "stub": "overhead"}[models.value]
     print(run_v2v(name, models.value, folder, calls, output, _note))
+
+
+@app.command()
+def wer(
+    folder: Annotated[
+        Path | None, typer.Argument(help="NAME.wav files, each with its text in NAME.txt. Default: a set that ships.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="host:port of a running service, instead of one of its own.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="Start the service on this; may be repeated. Default: moonshine.")
+    ] = None,
+    pace: Annotated[Pace, typer.Option(help="Send as it is spoken, or as fast as it is taken.")] = Pace.REAL,
+    language: Annotated[str, typer.Option(help="Such as en-US. Default: the model's own, compared as English.")] = "",
+    context_ms: Annotated[int, typer.Option(min=0, help="Audio the model takes at a time. 0: its default.")] = 0,
+    at_once: Annotated[int, typer.Option(min=1, help="How many files are sent at the same time.")] = 1,
+    output: Annotated[Path, typer.Option(help="Where the raw rows go.")] = Path("out/bench"),
+) -> None:
+    """Measure word error rate and time to final of speech recognition; prints one BENCH line.
+
+    Exits 1 if a file got no answer.
+    """
+    if target and backend:
+        raise typer.BadParameter("--target measures what runs there, --backend starts a service: give one of them")
+    job = Job.of(folder, StreamConfig(language=language, context_ms=context_ms), pace, at_once)
+    if target:
+        results = [asyncio.run(of_target(job, target, target, _note))]
+    else:
+        backends = list(dict.fromkeys(backend or ["moonshine"]))
+        kept = models_dir(None)
+        if "moonshine" in backends:
+            fetch(kept, ASR_WEIGHTS, _note)
+        results = asyncio.run(of_backends(job, backends, kept, _note))
+    save_wer(results, output)
+    print_wer(results, out)
+    print(headline(results))
+    if any(result.failed for result in results):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ BACKENDS = {
     "cpu": {"asr": "moonshine", "tts": "hibari", "llm": "llamacpp", "turn": "smart-turn"},
     "stub": {"asr": "stub", "tts": "stub", "llm": "stub", "turn": "stub"},
 }
+# The backends that take their weights from the folder of models.
+WITH_WEIGHTS = ("moonshine", "llamacpp")
 PORTS = {"asr": 50051, "tts": 50052, "llm": 50053, "turn": 50054, "orchestrator": 7860}
 # Prometheus, at the port plus this.
 METRICS_OFFSET = 1000
@@ -64,7 +66,7 @@ class Plan:
 
     def processes(self, warm_prompt: Path | None = None) -> list[Process]:
         """All of them. The language model evaluates the messages in `warm_prompt` before it is ready."""
-        services = [self._service(name, backend, warm_prompt) for name, backend in BACKENDS[self.models].items()]
+        services = [self.service(name, backend, warm_prompt) for name, backend in BACKENDS[self.models].items()]
         return [*services, self._orchestrator()]
 
     def write_warm_prompt(self, folder: Path) -> Path:
@@ -75,12 +77,13 @@ class Plan:
         path.write_text(json.dumps(agent.prompt() if agent else []))
         return path
 
-    def _service(self, name: str, backend: str, warm_prompt: Path | None) -> Process:
+    def service(self, name: str, backend: str, warm_prompt: Path | None = None) -> Process:
+        """One of the four services, on `backend` unless the user's environment or the plan's says otherwise."""
         prefix = f"ANTIPHON_{name.upper()}_"
         env = {f"{prefix}BIND": self.bind(name), f"{prefix}BACKEND": backend, f"{prefix}GRACE_S": "1"}
         if self.metrics:
             env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports[name] + METRICS_OFFSET}"
-        if self.models_dir and self.models == "cpu" and name in ("asr", "llm"):
+        if self.models_dir and backend in WITH_WEIGHTS:
             env[f"{prefix}{backend.upper()}__MODELS_DIR"] = str(self.models_dir)
         if backend == "llamacpp" and warm_prompt:
             env[f"{prefix}LLAMACPP__WARM_PROMPT_FILE"] = str(warm_prompt)

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,23 +80,40 @@ async def running(plan: Plan, say: Say) -> AsyncIterator[dict[str, int]]:
 
     Raises Died when a process cannot start, or dies again and again.
     """
-    folder = TemporaryDirectory(prefix="antiphon-")
-    members = [_Running(process, say) for process in plan.processes(plan.write_warm_prompt(Path(folder.name)))]
+    with TemporaryDirectory(prefix="antiphon-") as folder:
+        async with supervised(plan.processes(plan.write_warm_prompt(Path(folder))), say) as pids:
+            yield pids
+
+
+@asynccontextmanager
+async def supervised(processes: Sequence[Process], say: Say, start_s: float = START_S) -> AsyncIterator[dict[str, int]]:
+    """The processes, ready, with their ids. They have ended when the context has: the last first, then the others.
+
+    Raises Died when one cannot start within `start_s`, or dies again and again.
+    """
+    members = [_Running(process, say) for process in processes]
     try:
         async with _raising_first_cause(), asyncio.TaskGroup() as tasks:
             ready = [asyncio.Event() for _ in members]
             keeping = [tasks.create_task(_keep(one, up)) for one, up in zip(members, ready, strict=True)]
             try:
-                async with asyncio.timeout(START_S):
-                    for event in ready:
-                        await event.wait()
+                await _all_ready(members, ready, start_s)
                 yield {one.process.name: one.pid or 0 for one in members}
             finally:
                 for task in keeping:
                     task.cancel()
     finally:
         await asyncio.shield(_stop(members))
-        folder.cleanup()
+
+
+async def _all_ready(members: list[_Running], ready: list[asyncio.Event], start_s: float) -> None:
+    try:
+        async with asyncio.timeout(start_s):
+            for event in ready:
+                await event.wait()
+    except TimeoutError:
+        slow = [one.process.name for one, up in zip(members, ready, strict=True) if not up.is_set()]
+        raise Died(f"{', '.join(slow)} not ready within {start_s:.0f} s") from None
 
 
 async def _keep(one: _Running, ready: asyncio.Event) -> None:
@@ -155,7 +172,7 @@ async def _listening(process: Process) -> bool:
 
 
 async def _stop(members: list[_Running]) -> None:
-    """The orchestrator first, so that calls end before what they use; then the services. The slow are killed."""
+    """The last first, the orchestrator, so that calls end before what they use; then the rest. The slow are killed."""
     for group in (members[-1:], members[:-1]):
         for one in group:
             one.tell(signal.SIGTERM)
@@ -176,7 +193,9 @@ async def _raising_first_cause() -> AsyncIterator[None]:
         died = group.subgroup(Died)
         while isinstance(died, BaseExceptionGroup):
             died = died.exceptions[0]  # type: ignore[assignment]
-        raise (died or group) from None
+        # What happened in the context's body comes out as it was.
+        first = died or (group.exceptions[0] if len(group.exceptions) == 1 else group)
+        raise first from first.__cause__
 
 
 @asynccontextmanager
