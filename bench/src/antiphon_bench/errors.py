@@ -20,6 +20,7 @@ BenchError
     NoUtterances      no folder, or one without a WAV file
     MissingText       a WAV file without its text
     NoWords           a text in which no word is left once it is normalised
+  NotReady            a service started for a measurement ended at once
   AsrError            an utterance that a speech recognizer did not transcribe
     StreamEnded       `.code` is the gRPC status's name
       StreamRefused   no stream was opened
@@ -124,6 +125,10 @@ class MissingText(SetError):
 
 class NoWords(SetError):
     pass
+
+
+class NotReady(BenchError):
+    """A service that was started for a measurement and ended before it could be measured."""
 
 
 class AsrError(BenchError):

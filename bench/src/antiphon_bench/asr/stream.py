@@ -125,7 +125,7 @@ async def connected(
 
 async def effective(replicas: Replicas, config: StreamConfig) -> StreamConfig:
     """What the service makes of `config`, from a stream that is opened and closed again. Raises StreamRefused."""
-    async with await _opened(replicas, config) as stream:
+    async with await opened(replicas, config) as stream:
         await _closed(stream)
         ready = stream.ready.config
         return StreamConfig(ready.language_code, ready.model, ready.context_ms, ready.interim_results)
@@ -145,7 +145,7 @@ async def transcribe(
     `pcm` is mono s16le at 16 kHz, one sample or more. Raises StreamRefused, StreamLost, or NoAnswer once the
     utterance's own length and `patience_s` have passed.
     """
-    async with await _opened(replicas, config) as stream:
+    async with await opened(replicas, config) as stream:
         try:
             async with asyncio.timeout(len(pcm) / (RATE_HZ * BYTES_PER_SAMPLE) + patience_s):
                 async with asyncio.TaskGroup() as tasks:
@@ -162,7 +162,8 @@ async def transcribe(
     return _answer(sent, answer)
 
 
-async def _opened(replicas: Replicas, config: StreamConfig) -> Stream:
+async def opened(replicas: Replicas, config: StreamConfig) -> Stream:
+    """A stream that is ready. The caller closes it. Raises StreamRefused."""
     audio = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=RATE_HZ)
     first = asr_pb2.TranscribeConfig(
         audio=audio,
@@ -196,14 +197,15 @@ async def _send(stream: Stream, pcm: bytes, pace: Pace, clock: Clock) -> _Sent |
             late_s = max(late_s, at_s - due_s)
             await stream.write(asr_pb2.TranscribeRequest(audio=packet))
         request_s = clock.now_s()
-        await stream.write(_commit(len(pcm) // BYTES_PER_SAMPLE))
+        await stream.write(commit(_COMMIT_ID, len(pcm) // BYTES_PER_SAMPLE))
         return _Sent(at_s, request_s, late_s if pace is Pace.REAL else 0.0)
     return None
 
 
-def _commit(end_sample: int) -> asr_pb2.TranscribeRequest:
+def commit(id: int, end_sample: int) -> asr_pb2.TranscribeRequest:
+    """The request to end the utterance at `end_sample`."""
     mode = asr_pb2.FINALIZE_MODE_COMMIT
-    return asr_pb2.TranscribeRequest(finalize=asr_pb2.Finalize(id=_COMMIT_ID, mode=mode, end_sample=end_sample))
+    return asr_pb2.TranscribeRequest(finalize=asr_pb2.Finalize(id=id, mode=mode, end_sample=end_sample))
 
 
 async def _read(stream: Stream, clock: Clock) -> _Finalized | AsrError:

@@ -22,7 +22,7 @@ from .settings import PREFIX, NemoSettings
 
 log = logging.getLogger(__name__)
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+BATCHES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 def load_engines(own: NemoSettings, slots: int) -> list[Engine]:
@@ -70,10 +70,10 @@ def streaming_model(own: NemoSettings, device: torch.device) -> StreamingModel:
     gpu = device.type == "cuda"
     if own.cuda_graphs and not gpu:
         raise ConfigError(f"{PREFIX}CUDA_GRAPHS needs a GPU, and the device is {device}")
-    compiled = {"off": "", "auto": "default" if gpu else ""}.get(own.compile, own.compile)
+    compiled = "" if own.compile == "off" else own.compile
     dtype = torch.bfloat16 if own.dtype == "bfloat16" or (own.dtype == "auto" and gpu) else torch.float32
     fixed = bool(compiled or own.cuda_graphs)
-    buckets = [*(size for size in BATCHES if size < own.max_batch), own.max_batch] if fixed else []
+    buckets = [*(size for size in BATCHES if size < own.max_batch), max(2, own.max_batch)] if fixed else []
     return StreamingModel(
         checkpoint(own.model), device, dtype, buckets=buckets, cuda_graphs=own.cuda_graphs, compiled=compiled
     )

@@ -39,7 +39,8 @@ class StreamingModel:
     """Weights on one device and what is needed to step streams through them. Used by one thread.
 
     `model` is a cache-aware EncDecRNNTBPEModel; ConfigError says what is missing when it is none. `buckets` are the
-    batch sizes that steps are padded to, none for any size.
+    batch sizes that steps are padded to, none for any size. `compiled` is a mode of torch.compile, "" for none; the
+    compiler takes batches of two and more.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class StreamingModel:
         self._decode_with_confidence = self._decoder(confidence=True, cuda_graphs=cuda_graphs)
         self.buckets = tuple(sorted(buckets))
         self._compile_mode = compiled
-        self._compiled: dict[tuple[Context, bool, int], Callable[..., Any]] = {}
+        self._compiled: dict[Context, Callable[..., Any]] = {}
         self._pieces = model.tokenizer.ids_to_tokens(list(range(model.tokenizer.vocab_size)))
 
     @property
@@ -131,7 +132,7 @@ class StreamingModel:
         self._encoder.att_context_size = mode.att_context_size
         self._encoder.streaming_cfg = mode.first if first else mode.later
         length = torch.full((len(rows),), features.shape[-1], device=self.device)
-        forward = self._forward(context, first, len(rows))
+        forward = self._forward(context, first)
         encoded, _, channel, time, _ = forward(features, length, state.channel, state.time, state.channel_length)
         return encoded, channel, time, None if first else _looping(state)
 
@@ -152,13 +153,13 @@ class StreamingModel:
         spare = Row(pool.slots - 1, one.slot, one.frame, one.step, one.frame, one.step, one.window)
         return [spare] * (wanted - len(rows))
 
-    def _forward(self, context: Context, first: bool, batch: int) -> Callable[..., Any]:
-        if not self._compile_mode:
+    def _forward(self, context: Context, first: bool) -> Callable[..., Any]:
+        # A stream has one first step: that is not worth a compilation.
+        if first or not self._compile_mode:
             return self._encoder.forward_internal
-        key = (context, first, batch)
-        if key not in self._compiled:
-            self._compiled[key] = _compiled(self._encoder, f"encoder_{context.ms}_{first}_{batch}", self._compile_mode)
-        return self._compiled[key]
+        if context not in self._compiled:
+            self._compiled[context] = _compiled(self._encoder, f"encoder_{context.ms}", self._compile_mode)
+        return self._compiled[context]
 
     def _decoder(self, *, confidence: bool, cuda_graphs: bool) -> GreedyBatchedRNNTLabelLoopingComputer:
         return GreedyBatchedRNNTLabelLoopingComputer(
@@ -227,23 +228,23 @@ def _modes(encoder: Any, featurizer: Any) -> dict[Context, Mode]:
 
 
 def _compiled(encoder: Any, name: str, mode: str) -> Callable[..., Any]:
-    """The encoder's forward pass for one shape, compiled at its first call.
+    """The encoder's forward pass for one context, compiled at its first call for any batch of two or more.
 
     A code object of its own each: torch keeps the compiled variants by code object, and looks through all of them.
     """
 
     def forward(features: Any, length: Any, channel: Any, time: Any, channel_length: Any) -> Any:
-        return encoder.forward_internal(
-            features,
-            length,
-            cache_last_channel=channel,
-            cache_last_time=time,
-            cache_last_channel_len=channel_length,
-        )
+        return encoder.forward_internal(features, length, channel, time, channel_length)
 
     forward.__code__ = forward.__code__.replace(co_name=name)
-    compiled: Callable[..., Any] = torch.compile(forward, dynamic=False, mode=mode)
-    return compiled
+    compiled = torch.compile(forward, mode=mode)
+
+    def of_any_batch(features: Any, length: Any, channel: Any, time: Any, channel_length: Any) -> Any:
+        for tensor, axis in ((features, 0), (length, 0), (channel, 1), (time, 1), (channel_length, 0)):
+            torch._dynamo.mark_dynamic(tensor, axis)
+        return compiled(features, length, channel, time, channel_length)
+
+    return of_any_batch
 
 
 def _output(encoded: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

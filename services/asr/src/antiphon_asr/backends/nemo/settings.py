@@ -48,10 +48,10 @@ class NemoSettings(BaseSettings):
     compile: Annotated[
         str,
         Field(
-            pattern="^(auto|off|default|reduce-overhead|max-autotune)$",
-            description="torch.compile of the encoder, by its mode; auto: default on a GPU, else off.",
+            pattern="^(off|default|reduce-overhead|max-autotune)$",
+            description="torch.compile of the encoder, by its mode. The first start takes minutes for each context.",
         ),
-    ] = "auto"
+    ] = "off"
     cuda_graphs: Annotated[
         bool, Field(description="Decode with CUDA graphs, after a check that they emit the same tokens.")
     ] = False

@@ -1,0 +1,75 @@
+"""The ASR service as a process of an instrument's own."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import NotReady
+
+# One thread each, and none that spins while it waits: see the platform's own.
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+STOP_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recognizer:
+    """A running service: where it takes calls, and where its metrics are, each "host:port"."""
+
+    target: str
+    metrics: str
+
+
+@asynccontextmanager
+async def running(backend: str, settings: Mapping[str, str], log: Path) -> AsyncIterator[Recognizer]:
+    """The service with ANTIPHON_ASR_ `settings`, its lines in `log`. Raises NotReady when it ends before that."""
+    address, metrics = _free(), _free()
+    own = {"BACKEND": backend, "BIND": address, "METRICS_BIND": metrics, "GRACE_S": "0", **settings}
+    env = {**os.environ, **THREADS, **{f"ANTIPHON_ASR_{name}": value for name, value in own.items()}}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "antiphon_asr", env=env, stderr=asyncio.subprocess.PIPE
+    )
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(_follow(process, log, ready))
+        try:
+            waiting = tasks.create_task(ready.wait())
+            await asyncio.wait((waiting, following), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if not ready.is_set():
+                raise NotReady(f"the ASR service with {backend} has ended before it was ready: see {log}")
+            yield Recognizer(address, metrics)
+        finally:
+            await _stop(process)
+
+
+async def _follow(process: asyncio.subprocess.Process, log: Path, ready: asyncio.Event) -> None:
+    assert process.stderr
+    with log.open("wb") as file:
+        async for line in process.stderr:
+            file.write(line)
+            file.flush()
+            if b"is ready on port" in line:
+                ready.set()
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def _free() -> str:
+    """An address on loopback where nobody listens now."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{held.getsockname()[1]}"
