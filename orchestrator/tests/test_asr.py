@@ -99,6 +99,13 @@ async def test_what_is_said_after_the_committed_sample_belongs_to_the_next_utter
         assert [frame.text for frame in at.down.of(TranscriptionFrame)] == [FIRST, SECOND]
 
 
+async def test_a_context_that_the_recognizer_does_not_have_is_an_error_for_good() -> None:
+    async with stub("asr") as served, listening(targets=[served.target], context_ms=560) as (at, service):
+        error = await at.up.until(ErrorFrame)
+        assert "unknown context_ms 560: this model has no choice" in error.error
+        assert not service.is_usable
+
+
 async def test_interim_texts_come_while_the_caller_speaks() -> None:
     async with stub("asr") as served, listening(served) as (at, _):
         await says(at, 1000)

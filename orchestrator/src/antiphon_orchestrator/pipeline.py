@@ -36,7 +36,12 @@ def build_pipeline(
             transport.input(),
             AntiphonTurnProcessor(replicas=backends.turn, session_id=session_id, local=LocalTurn()),
             TurnTaker(POLICIES[agent.turn_policy]),
-            AntiphonSTTService(replicas=backends.asr, session_id=session_id, language=agent.language),
+            AntiphonSTTService(
+                replicas=backends.asr,
+                session_id=session_id,
+                language=agent.language,
+                context_ms=agent.asr_context_ms,
+            ),
             memory.user(),
             AntiphonLLMService(
                 replicas=backends.llm,

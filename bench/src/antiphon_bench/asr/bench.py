@@ -74,7 +74,7 @@ async def run(options: Options) -> Outcome:
                     limit_ms=options.limit_ms,
                     done=_tell,
                 )
-        minutes = await minute_steps(ours, COMPARED_MS, options.minutes)
+        minutes = await minute_steps(ours, max(options.contexts), options.minutes)
         return Outcome(await _device(options), tuple(rows), rates, tuple(minutes))
 
 

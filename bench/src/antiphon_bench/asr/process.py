@@ -32,7 +32,7 @@ async def running(backend: str, settings: Mapping[str, str], log: Path) -> Async
     env = {**os.environ, **THREADS, **{f"ANTIPHON_ASR_{name}": value for name, value in own.items()}}
     log.parent.mkdir(parents=True, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "antiphon_asr", env=env, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "antiphon_asr", env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -49,9 +49,9 @@ async def running(backend: str, settings: Mapping[str, str], log: Path) -> Async
 
 
 async def _follow(process: asyncio.subprocess.Process, log: Path, ready: asyncio.Event) -> None:
-    assert process.stderr
+    assert process.stdout
     with log.open("wb") as file:
-        async for line in process.stderr:
+        async for line in process.stdout:
             file.write(line)
             file.flush()
             if b"is ready on port" in line:

@@ -59,16 +59,21 @@ class AntiphonSTTService(GrpcErrors, STTService):
         replicas: Replicas,
         language: str = "",
         model: str = "",
+        context_ms: int = 0,
         session_id: str = "",
         commit_on_vad_stop: bool = False,
         replay_s: float = 30.0,
         **kwargs: Any,
     ) -> None:
-        """`replay_s` bounds the audio of the unfinished utterance that is kept for a replica's loss."""
+        """`context_ms` is how much audio the model takes at a time, 0 for the server's default.
+
+        `replay_s` bounds the audio of the unfinished utterance that is kept for a replica's loss.
+        """
         super().__init__(
             settings=STTSettings(model=model or None, language=language or None), ttfs_p99_latency=0.6, **kwargs
         )
         self._replicas = replicas
+        self._context_ms = context_ms
         self._session_id = session_id
         self._commit_on_vad_stop = commit_on_vad_stop
         self._replay_s = replay_s
@@ -93,6 +98,7 @@ class AntiphonSTTService(GrpcErrors, STTService):
             model=self._settings.model or "",
             language_code=str(self._settings.language or ""),
             interim_results=True,
+            context_ms=self._context_ms,
         )
         self._link = Link(
             self._replicas,

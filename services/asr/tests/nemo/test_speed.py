@@ -97,7 +97,7 @@ def test_half_precision_streams_and_hears_something(tiny: Path) -> None:
 
 def test_a_slots_size_is_told_exactly(model: Any) -> None:
     pool = pool_of(model, 7)
-    assert pool.nbytes == 7 * model.shape.slot_bytes(pool.ring, pool.snapshots, model.dtype)
+    assert pool.nbytes == 7 * model.shape.slot_bytes(pool.rewind, model.dtype)
 
 
 async def test_warming_up_runs_every_shape_of_production(tiny: Path) -> None:

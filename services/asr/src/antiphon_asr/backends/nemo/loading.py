@@ -22,6 +22,8 @@ from .settings import PREFIX, NemoSettings
 
 log = logging.getLogger(__name__)
 
+# Where a device is too slow for more long before its memory is full.
+MOST_SLOTS = {"cuda": 1024, "cpu": 64}
 BATCHES = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -94,8 +96,7 @@ def checkpoint(name: str) -> Any:
 def make_pool(model: StreamingModel, own: NemoSettings, slots: int) -> Pool:
     """A pool of `slots`, or of as many as fit. Raises ConfigError when that many do not fit."""
     rewind = -(-own.rewind_ms // frame_ms(model.contexts[0])) + model.contexts[-1].frames
-    ring, snapshots = model.shape.left + rewind, rewind + 1
-    each = model.shape.slot_bytes(ring, snapshots, model.dtype)
+    each = model.shape.slot_bytes(rewind, model.dtype)
     extra = own.flushes + 1
     fit = int(free_bytes(model.device) * own.memory_share) // each - extra
     if fit < max(1, slots):
@@ -103,7 +104,8 @@ def make_pool(model: StreamingModel, own: NemoSettings, slots: int) -> Pool:
             f"ANTIPHON_ASR_SLOTS: {slots or 1} slots of {each / 1e6:.1f} MB do not fit on {model.device}: "
             f"{max(0, fit)} do, with {own.flushes} for finalizes"
         )
-    return Pool(model.shape, (slots or min(fit, own.most_slots)) + extra, rewind, model.device, model.dtype)
+    most = own.most_slots or MOST_SLOTS[model.device.type]
+    return Pool(model.shape, (slots or min(fit, most)) + extra, rewind, model.device, model.dtype)
 
 
 def frame_ms(context: Context) -> int:

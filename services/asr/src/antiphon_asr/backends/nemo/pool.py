@@ -1,7 +1,7 @@
 """The states of all streams on the device, by slot: constant in size, and able to go back.
 
-A slot holds the last encoder frames' inputs to every layer's attention and convolution in a ring, and the decoder's
-state after each of the last steps. Nothing is shifted: a step reads the frames before its own and writes its own, so a
+A slot holds the last encoder frames' inputs to every layer's attention and convolution in rings, and the decoder's state
+after each of the last steps. Nothing is shifted: a step reads the frames before its own and writes its own, so a
 copy of a stream is an index, and the state some steps ago is one too.
 """
 
@@ -30,11 +30,11 @@ class Shape:
     prediction_width: int
     joint_width: int
 
-    def slot_bytes(self, ring: int, snapshots: int, dtype: torch.dtype) -> int:
-        """Bytes of one slot with `ring` frames and `snapshots` decoder states."""
-        caches = 2 * ring * self.layers * self.width
-        states = snapshots * (2 * self.prediction_layers * self.prediction_width + self.joint_width)
-        return (caches + states) * dtype.itemsize + snapshots * 16
+    def slot_bytes(self, rewind: int, dtype: torch.dtype) -> int:
+        """Bytes of one slot that goes back `rewind` frames."""
+        caches = (self.left + self.convolution + 2 * rewind) * self.layers * self.width
+        states = (rewind + 1) * (2 * self.prediction_layers * self.prediction_width + self.joint_width)
+        return (caches + states) * dtype.itemsize + (rewind + 1) * 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,15 @@ class Pool:
         self.rewind = rewind
         self.ring = shape.left + rewind
         self.snapshots = rewind + 1
+        self._time_ring = shape.convolution + rewind
         self._device = device
-        frames, states = slots * self.ring, slots * self.snapshots
+        states = slots * self.snapshots
 
         def zeros(*size: int, dtype: torch.dtype = dtype) -> torch.Tensor:
             return torch.zeros(size, device=device, dtype=dtype)
 
-        self._channel = zeros(frames, shape.layers, shape.width)
-        self._time = zeros(frames, shape.layers, shape.width)
+        self._channel = zeros(slots * self.ring, shape.layers, shape.width)
+        self._time = zeros(slots * self._time_ring, shape.layers, shape.width)
         self._hidden = zeros(states, shape.prediction_layers, shape.prediction_width)
         self._cell = zeros(states, shape.prediction_layers, shape.prediction_width)
         self._output = zeros(states, 1, shape.joint_width)
@@ -81,11 +82,13 @@ class Pool:
     def read(self, rows: Sequence[Row], left: int) -> State:
         """The rows' state before their step, with `left` frames of attention."""
         batch, layers, width = len(rows), self.shape.layers, self.shape.width
-        channel = self._channel.index_select(0, self._frames_before(rows, left)).view(batch, left, layers, width)
-        time = self._time.index_select(0, self._frames_before(rows, self.shape.convolution))
+        channel = self._channel.index_select(0, self._frames_before(rows, left, self.ring)).view(
+            batch, left, layers, width
+        )
+        time = self._time.index_select(0, self._frames_before(rows, self.shape.convolution, self._time_ring))
         time = time.view(batch, self.shape.convolution, layers, width)
         known = torch.from_numpy(np.array([row.frame for row in rows])).to(self._device)
-        # Before a stream's first frame there is silence of the convolution's own kind; the slot's last tenant goes.
+        # Before a stream's first frame its convolutions see zeros, and not what the slot's last stream left.
         age = torch.arange(self.shape.convolution, 0, -1, device=self._device)
         time = time.masked_fill((age > known[:, None])[:, :, None, None], 0.0)
         at = self._tensor([_state_slot(row) * self.snapshots + row.step % self.snapshots for row in rows])
@@ -103,9 +106,9 @@ class Pool:
         """Keeps what a step of `frames` frames has left: NeMo's next caches and its BatchedLabelLoopingState."""
         kept = min(frames, self.shape.convolution)
         new = channel[:, :, -frames:].permute(1, 2, 0, 3).flatten(0, 1)
-        self._channel.index_copy_(0, self._frames_of(rows, range(frames)), new)
+        self._channel.index_copy_(0, self._frames_of(rows, range(frames), self.ring), new)
         new = time[:, :, :, -kept:].permute(1, 3, 0, 2).flatten(0, 1)
-        self._time.index_copy_(0, self._frames_of(rows, range(frames - kept, frames)), new)
+        self._time.index_copy_(0, self._frames_of(rows, range(frames - kept, frames), self._time_ring), new)
         at = self._tensor([row.slot * self.snapshots + (row.step + 1) % self.snapshots for row in rows])
         batch = len(rows)
         hidden, cell = decoder.predictor_states
@@ -115,17 +118,17 @@ class Pool:
         self._label.index_copy_(0, at, decoder.labels[:batch])
         self._decoded.index_copy_(0, at, decoder.decoded_lengths[:batch])
 
-    def _frames_before(self, rows: Sequence[Row], count: int) -> torch.Tensor:
-        """Where the `count` frames before each row's own are."""
+    def _frames_before(self, rows: Sequence[Row], count: int, ring: int) -> torch.Tensor:
+        """Where the `count` frames before each row's own are, in rings of `ring` frames."""
         end = np.array([[row.frame] for row in rows])
         frames = end + np.arange(-count, 0)
         own_from = np.array([[row.own_from] for row in rows])
         slots = np.where(frames < own_from, [[row.parent] for row in rows], [[row.slot] for row in rows])
-        return self._tensor((slots * self.ring + frames % self.ring).ravel())
+        return self._tensor((slots * ring + frames % ring).ravel())
 
-    def _frames_of(self, rows: Sequence[Row], offsets: range) -> torch.Tensor:
+    def _frames_of(self, rows: Sequence[Row], offsets: range, ring: int) -> torch.Tensor:
         frames = np.array([[row.frame] for row in rows]) + np.array(offsets)
-        return self._tensor((np.array([[row.slot] for row in rows]) * self.ring + frames % self.ring).ravel())
+        return self._tensor((np.array([[row.slot] for row in rows]) * ring + frames % ring).ravel())
 
     def _tensor(self, indices: "Indices | list[int]") -> torch.Tensor:
         return torch.from_numpy(np.asarray(indices, np.int64)).to(self._device, non_blocking=True)

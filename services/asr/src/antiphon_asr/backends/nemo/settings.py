@@ -37,7 +37,9 @@ class NemoSettings(BaseSettings):
     memory_share: Annotated[
         float, Field(gt=0, le=0.95, description="Of the memory that is free once the model is loaded, for slots.")
     ] = 0.6
-    most_slots: Annotated[int, Field(ge=1, description="Slots at most, however much memory there is.")] = 1024
+    most_slots: Annotated[
+        int, Field(ge=0, description="Slots at most, however much memory there is; 0: 1024 on a GPU, 64 on the CPU.")
+    ] = 0
     most_wait_ms: Annotated[
         float, Field(gt=0, description="Refuse new streams while a chunk has waited this long.")
     ] = 100.0
