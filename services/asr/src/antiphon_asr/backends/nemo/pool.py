@@ -1,7 +1,7 @@
 """The states of all streams on the device, by slot: constant in size, and able to go back.
 
-A slot holds the last encoder frames' inputs to every layer's attention and convolution in rings, and the decoder's state
-after each of the last steps. Nothing is shifted: a step reads the frames before its own and writes its own, so a
+A slot holds the last encoder frames' inputs to every layer's attention and convolution in rings, and the decoder's
+state after each of the last steps. Nothing is shifted: a step reads the frames before its own and writes its own. So a
 copy of a stream is an index, and the state some steps ago is one too.
 """
 
