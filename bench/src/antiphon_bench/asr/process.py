@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from antiphon_runtime.stream import unwrapped
+
 from ..errors import NotReady
 
 # One thread each, and none that spins while it waits: see the platform's own.
@@ -35,7 +37,7 @@ async def running(backend: str, settings: Mapping[str, str], log: Path) -> Async
         sys.executable, "-m", "antiphon_asr", env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     ready = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
+    async with unwrapped(), asyncio.TaskGroup() as tasks:
         following = tasks.create_task(_follow(process, log, ready))
         try:
             waiting = tasks.create_task(ready.wait())
