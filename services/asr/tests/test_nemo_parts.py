@@ -74,6 +74,11 @@ def test_what_a_flush_has_said_is_no_part_of_the_next_utterance() -> None:
     assert echo.without(late) == tokens((9, 53), (7, 60))
 
 
+def test_a_token_that_no_flush_could_have_said_is_lost_from_no_utterance() -> None:
+    assert Echo(50, (), 54).without(tokens((3, 48), (4, 50))) == tokens((3, 48), (4, 50))
+    assert Echo(50, (7,), 54).without(tokens((7, 47), (3, 48))) == tokens((3, 48))
+
+
 def test_the_same_word_again_is_new() -> None:
     echo = Echo(end_frame=50, said=(7,), last_frame=54)
     assert echo.without(tokens((7, 51), (7, 53))) == tokens((7, 53))

@@ -42,6 +42,11 @@ class Options:
     output: Path
     publish: Path | None
 
+    @property
+    def model(self) -> str:
+        """What is measured, in a word."""
+        return self.checkpoint.stem if self.checkpoint else f"random-{self.size}"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -92,7 +97,7 @@ async def _random_checkpoint(options: Options) -> Path:
 
 
 def _service(engine: str, checkpoint: Path, options: Options) -> Any:
-    settings = {"NEMO__MODEL": str(checkpoint)}
+    settings = {"NEMO__MODEL": str(checkpoint), "NEMO__MOST_SLOTS": str(options.most)}
     return running(BACKENDS[engine], settings, options.output / f"asr-{engine}.log")
 
 
@@ -134,7 +139,7 @@ def _tell(row: Row) -> None:
     failed = f", {level.refused} refused, {level.lost} lost" if level.refused or level.lost else ""
     print(
         f"{row.engine} {row.context_ms} ms, {level.streams} callers: final {times} ms of {final.count}, {step}, "
-        f"load {level.load_average}{failed}",
+        f"late {level.late_ms:.0f} ms, load {level.load_average}{failed}",
         flush=True,
     )
 
@@ -142,10 +147,11 @@ def _tell(row: Row) -> None:
 def headline(outcome: Outcome, options: Options) -> str:
     """The line that the bench ends with."""
     totals = {engine: sum(rates) for engine, rates in outcome.rates.items()}
-    figures: dict[str, Any] = {"device": outcome.device, "size": options.size, "limit_ms": options.limit_ms}
+    figures: dict[str, Any] = {"device": outcome.device, "model": options.model, "limit_ms": options.limit_ms}
     for context_ms in options.contexts:
         figures[f"streams_{context_ms}"] = most_held(outcome.rows, "ours", context_ms)
-    figures[f"seed_streams_{COMPARED_MS}"] = most_held(outcome.rows, "seed", COMPARED_MS)
+    if COMPARED_MS in options.contexts:
+        figures[f"seed_streams_{COMPARED_MS}"] = most_held(outcome.rows, "seed", COMPARED_MS)
     figures["throughput_ratio"] = round(totals["ours"] / totals["seed"], 2)
     at = [row for row in outcome.rows if (row.engine, row.context_ms) == ("ours", COMPARED_MS) and row.holds]
     if at:
@@ -162,7 +168,7 @@ def save(outcome: Outcome, options: Options) -> None:
         "bench": "asr",
         "machine": machine(),
         "device": outcome.device,
-        "size": options.size,
+        "model": options.model,
         "limit_ms": options.limit_ms,
         "seconds_a_level": options.seconds,
         "rates": outcome.rates,
@@ -171,11 +177,11 @@ def save(outcome: Outcome, options: Options) -> None:
     }
     text = json.dumps(content, indent=1) + "\n"
     (options.output / "asr.json").write_text(text)
-    title = f"{options.size} random weights on {outcome.device}; {machine()}; limit {options.limit_ms:g} ms"
+    title = f"{options.model} on {outcome.device}; {machine()}; limit {options.limit_ms:g} ms"
     plot(outcome.rows, title, options.limit_ms, options.output / "asr.png")
     if options.publish:
         options.publish.mkdir(parents=True, exist_ok=True)
-        name = f"asr-{options.size}-{outcome.device.partition(':')[0]}"
+        name = f"asr-{options.model}-{outcome.device.partition(':')[0]}"
         (options.publish / f"{name}.json").write_text(text)
         plot(outcome.rows, title, options.limit_ms, options.publish / f"{name}.png")
 
@@ -192,6 +198,8 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--output", type=Path, default=Path("out/bench"), help="where the raw rows go")
     parser.add_argument("--publish", type=Path, help="also write rows and a plot into this folder")
     found = parser.parse_args(arguments)
+    if found.minutes < 2:
+        parser.error("--minutes: the last is compared with the first, so at least 2")
     return Options(**{**vars(found), "contexts": tuple(found.contexts)})
 
 

@@ -22,7 +22,7 @@ REWIND = 40
 def running(model: Any, slots: int = 16, clock: Any = None, **limits: Any) -> Iterator[Engine]:
     """An engine with `slots` slots, until the context ends."""
     settings = Limits(**{"flushes": 8, "max_batch": 16, "gather_s": 0.002, "most_wait_s": 60.0, **limits})
-    pool = Pool(model.shape, slots + settings.flushes + 1, REWIND, torch.device("cpu"), torch.float32)
+    pool = Pool(model.shape, slots + settings.flushes, REWIND, torch.device("cpu"), torch.float32)
     engine = Engine(model, pool, settings, **({"clock": clock} if clock else {}))
     engine.start(lambda model, pool: None)
     try:

@@ -186,3 +186,24 @@ async def test_after_long_silence_the_model_begins_afresh_and_hears_the_same(mod
     fresh = np.concatenate([np.zeros(start - origin, np.int16), speech])
     assert heard.text == whole(model, ear.context, fresh)
     assert heard.text
+
+
+async def test_a_commit_that_reuses_a_flush_from_before_a_restart_says_nothing_twice(model: Any) -> None:
+    with running(model, restart_after_s=4.0) as engine:
+        ear = Ear(engine)
+        await ear.hears(np.concatenate([pcm(4, 1), silence(1)]))
+        end = ear.pushed
+        speculated = await ear.asked(Mode.SPECULATE, end)
+        await ear.hears(silence(7))
+        await ear.asked(Mode.SPECULATE)
+        stream = ear.decoder._stream
+        assert stream.origin > end
+        committed = await ear.asked(Mode.COMMIT, end)
+        origin, start, speech = stream.origin, ear.pushed, pcm(3, 2)
+        await ear.hears(speech)
+        following = await ear.asked(Mode.COMMIT)
+        assert stream.origin == origin
+        await ear.close()
+    assert committed.text == speculated.text and committed.text
+    fresh = np.concatenate([np.zeros(start - origin, np.int16), speech])
+    assert following.text == whole(model, ear.context, fresh) and following.text

@@ -54,7 +54,7 @@ def graphs_on_the_cpu(tiny: Path) -> StreamingModel:
         return computer.cuda_graphs_impl(x, out_len, prev_batched_state)
 
     decode.torch_impl = computer.torch_impl  # type: ignore[attr-defined]
-    model._decode = decode
+    model._decode = model._decode_with_confidence = decode
     return model
 
 
@@ -100,7 +100,7 @@ def test_a_slots_size_is_told_exactly(model: Any) -> None:
     assert pool.nbytes == 7 * model.shape.slot_bytes(pool.rewind, model.dtype)
 
 
-async def test_warming_up_runs_every_shape_of_production(tiny: Path) -> None:
+def test_warming_up_runs_every_shape_of_production(tiny: Path) -> None:
     own = NemoSettings(model=str(tiny), max_batch=4)
     model = StreamingModel(checkpoint(str(tiny)), CPU, torch.float32, buckets=(1, 2, 4))
     seen: set[tuple[int, bool, int]] = set()

@@ -178,7 +178,9 @@ class NemoDecoder:
             # The state from before the end is gone: the tokens are told apart by when they were emitted.
             heard = utterance.tokens()
             count = before(heard, flush.end_frame, self._speller.begins_word)
-            said, rest, echo = heard[:count], heard[count:], NOTHING_SAID
+            said, rest = heard[:count], heard[count:]
+            last_frame = said[-1].frame if said else -1
+            echo = Echo(flush.end_frame, tuple(token.id for token in said), last_frame)
         if following:
             following.known, following.echo, following.heard = True, echo, rest
             self._open = following

@@ -70,7 +70,7 @@ class Engine:
     """Streams over one model on one device.
 
     All but the thread's own part is called on one event loop; nothing waits for the device. The pool has a slot for
-    each stream, `limits.flushes` for copies, and one that padding writes to.
+    each stream and `limits.flushes` for copies.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Engine:
         self._limits = limits
         self._clock = clock
         self._lock = threading.Condition()
-        self.slots = pool.slots - limits.flushes - 1
+        self.slots = pool.slots - limits.flushes
         self._free = list(range(self.slots))[::-1]
         copies = list(range(self.slots, self.slots + limits.flushes))
         self._queue = Queue(copies, limits.max_batch, limits.gather_s, pool.rewind)
@@ -164,7 +164,8 @@ class Engine:
     def flush(self, stream: Stream, end: int, rank: Rank) -> Flush:
         """Asks what was said before the sample `end`, which has been pushed. The listener is told."""
         with self._lock:
-            flush = Flush(stream, end, rank, self._clock())
+            now_s = self._clock()
+            flush = Flush(stream, end, rank, now_s, now_s)
             if stream in self._streams:
                 self._queue.asked(flush)
                 self._lock.notify()
@@ -244,7 +245,7 @@ class Engine:
     def _moved(self, member: "Stream | Flush", tokens: list[Token]) -> Delivery | None:
         now_s = self._clock()
         if isinstance(member, Flush):
-            member.moved(tokens)
+            member.moved(tokens, now_s)
             return _told(member) if self._queue.flushed(member, now_s) else None
         heard = member.moved(tokens)
         if 0 < self._limits.restart_after_s <= member.silent_frames * member.context.frame_samples / RATE_HZ:
@@ -276,7 +277,10 @@ class Engine:
 
         def deliver() -> None:
             for delivery in deliveries:
-                delivery()
+                try:
+                    delivery()
+                except Exception:  # the others' results must not go with it
+                    log.exception("a result could not be delivered")
 
         try:
             self._loop.call_soon_threadsafe(deliver)

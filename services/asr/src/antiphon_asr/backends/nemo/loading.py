@@ -73,12 +73,22 @@ def streaming_model(own: NemoSettings, device: torch.device) -> StreamingModel:
     if own.cuda_graphs and not gpu:
         raise ConfigError(f"{PREFIX}CUDA_GRAPHS needs a GPU, and the device is {device}")
     compiled = "" if own.compile == "off" else own.compile
-    dtype = torch.bfloat16 if own.dtype == "bfloat16" or (own.dtype == "auto" and gpu) else torch.float32
     fixed = bool(compiled or own.cuda_graphs)
     buckets = [*(size for size in BATCHES if size < own.max_batch), max(2, own.max_batch)] if fixed else []
     return StreamingModel(
-        checkpoint(own.model), device, dtype, buckets=buckets, cuda_graphs=own.cuda_graphs, compiled=compiled
+        checkpoint(own.model),
+        device,
+        dtype_on(device, own),
+        buckets=buckets,
+        cuda_graphs=own.cuda_graphs,
+        compiled=compiled,
     )
+
+
+def dtype_on(device: torch.device, own: NemoSettings) -> torch.dtype:
+    """What the model computes in."""
+    half = own.dtype == "bfloat16" or (own.dtype == "auto" and device.type == "cuda")
+    return torch.bfloat16 if half else torch.float32
 
 
 def checkpoint(name: str) -> Any:
@@ -97,7 +107,7 @@ def make_pool(model: StreamingModel, own: NemoSettings, slots: int) -> Pool:
     """A pool of `slots`, or of as many as fit. Raises ConfigError when that many do not fit."""
     rewind = -(-own.rewind_ms // frame_ms(model.contexts[0])) + model.contexts[-1].frames
     each = model.shape.slot_bytes(rewind, model.dtype)
-    extra = own.flushes + 1
+    extra = own.flushes
     fit = int(free_bytes(model.device) * own.memory_share) // each - extra
     if fit < max(1, slots):
         raise ConfigError(
@@ -137,7 +147,8 @@ def warm_up(own: NemoSettings) -> Callable[[Any, Pool], None]:
     """Runs every shape that production will run, and checks that graphs decode as plain steps do."""
 
     def warm(model: Any, pool: Pool) -> None:
-        sizes = [size for size in (model.buckets or (1, own.max_batch)) if size <= pool.slots]
+        # The largest first: graphs are captured for the most that has come.
+        sizes = sorted({min(size, pool.slots) for size in model.buckets or (1, own.max_batch)}, reverse=True)
         for context in model.contexts:
             for size in sizes:
                 for step in (0, 1, 2):

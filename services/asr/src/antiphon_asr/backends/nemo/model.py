@@ -100,11 +100,11 @@ class StreamingModel:
 
         The pool is written to last: after an exception it is as it was.
         """
-        padded = [*rows, *self._padding(rows, pool)]
+        padded = [*rows, *self._padding(rows)]
         encoded, channel, time, state = self._encode(pool, context, padded)
         decode = self._decode_with_confidence if confidence else self._decode
         hypotheses, left = decode(*_output(encoded), prev_batched_state=state)
-        emitted = _emitted(hypotheses, len(rows), confidence)
+        emitted = _emitted(hypotheses, len(rows), encoded.shape[2] * MAX_SYMBOLS, confidence)
         pool.write(padded, encoded.shape[2], channel, time, left)
         return emitted
 
@@ -116,13 +116,18 @@ class StreamingModel:
 
     @torch.inference_mode()
     def decoded_both_ways(self, pool: Pool, context: Context, rows: Sequence[Row]) -> tuple[Any, Any]:
-        """The tokens of one step as production decodes it, and as plain torch does; states stay as they are."""
-        encoded, _, _, state = self._encode(pool, context, rows)
-        output = _output(encoded)
-        return tuple(  # type: ignore[return-value]
-            _emitted(decode(*output, prev_batched_state=state)[0], len(rows), False)
-            for decode in (self._decode, self._decode.torch_impl)
-        )
+        """The tokens of one step as production decodes it, and as plain torch does; states stay as they are.
+
+        Each without confidences and with them, at the batch size that production would have.
+        """
+        encoded, _, _, state = self._encode(pool, context, [*rows, *self._padding(rows)])
+        output, most = _output(encoded), encoded.shape[2] * MAX_SYMBOLS
+
+        def tokens(decode: Callable[..., Any]) -> list[list[Token]]:
+            return _emitted(decode(*output, prev_batched_state=state)[0], len(rows), most, False)
+
+        decoders = (self._decode, self._decode_with_confidence)
+        return [tokens(decode) for decode in decoders], [tokens(decode.torch_impl) for decode in decoders]
 
     def _encode(self, pool: Pool, context: Context, rows: Sequence[Row]) -> Any:
         first = rows[0].step == 0
@@ -146,12 +151,10 @@ class StreamingModel:
         features: torch.Tensor = mel[:, :, LEAD_IN:frames].to(self.dtype)
         return features
 
-    def _padding(self, rows: Sequence[Row], pool: Pool) -> list[Row]:
-        """Copies of the first row that write to the pool's last slot, which is nobody's."""
+    def _padding(self, rows: Sequence[Row]) -> list[Row]:
+        """The first row again, as often as the bucket has room: it writes the same to the same place."""
         wanted = next((size for size in self.buckets if size >= len(rows)), len(rows))
-        one = rows[0]
-        spare = Row(pool.slots - 1, one.slot, one.frame, one.step, one.frame, one.step, one.window)
-        return [spare] * (wanted - len(rows))
+        return [rows[0]] * (wanted - len(rows))
 
     def _forward(self, context: Context, first: bool) -> Callable[..., Any]:
         # A stream has one first step: that is not worth a compilation.
@@ -200,7 +203,7 @@ def check(model: Any) -> None:
 
 def _exact_preprocessor(model: Any) -> Any:
     # Neither noise nor padding: both would change with how the audio is cut.
-    return model.from_config_dict(OmegaConf.merge(model.cfg.preprocessor, {"dither": 0.0, "pad_to": 0}))
+    return model.from_config_dict(OmegaConf.merge(model.cfg.preprocessor, {"dither": 0.0, "pad_to": 0})).eval()
 
 
 def _modes(encoder: Any, featurizer: Any) -> dict[Context, Mode]:
@@ -262,12 +265,16 @@ def _looping(state: State) -> Any:
     )
 
 
-def _emitted(hypotheses: Any, count: int, confidence: bool) -> list[list[Token]]:
-    """The hypotheses' first `count` rows, fetched from the device at once."""
+def _emitted(hypotheses: Any, count: int, most: int, confidence: bool) -> list[list[Token]]:
+    """The hypotheses' first `count` rows, of at most `most` tokens each, fetched from the device at once.
+
+    A graph's own buffers are as wide as the longest audio it could take.
+    """
     lengths = hypotheses.current_lengths[:count, None]
-    width = hypotheses.transcript.shape[1]
-    fetched = torch.cat([lengths, hypotheses.transcript[:count], hypotheses.timestamps[:count]], 1).tolist()
-    sure = hypotheses.step_confidence[:count].float().tolist() if confidence else [[None] * width] * count
+    ids, frames = hypotheses.transcript[:count, :most], hypotheses.timestamps[:count, :most]
+    width = ids.shape[1]
+    fetched = torch.cat([lengths, ids, frames], 1).tolist()
+    sure = hypotheses.step_confidence[:count, :most].float().tolist() if confidence else [[None] * width] * count
     return [
         [Token(row[1 + at], row[1 + width + at], sure[index][at]) for at in range(row[0])]
         for index, row in enumerate(fetched)

@@ -66,7 +66,7 @@ class OneAtATime:
         return OneDecoder(self._stepper, self._lock, self._thread)
 
     def work(self) -> Mapping[str, Work]:
-        return {"live": self._stepper.work}
+        return dict(self._stepper.work)
 
     def close(self) -> None:
         self._thread.shutdown()
@@ -130,7 +130,7 @@ class Stepper:
 
     def __init__(self, model: Any, context_ms: int, right: int) -> None:
         self.context_ms = context_ms
-        self.work = Work(0, 0.0)
+        self.work = {"live": Work(0, 0.0), "flush": Work(0, 0.0)}
         self._model = model
         self._right = right
         self._shift = model.encoder.streaming_cfg.shift_size[1]
@@ -143,13 +143,16 @@ class Stepper:
         import torch
         from omegaconf import OmegaConf, open_dict
 
-        from .loading import checkpoint, find_devices
+        from .loading import checkpoint, dtype_on, find_devices
         from .model import MAX_SYMBOLS, check
 
         torch.set_num_threads(own.threads)
         model = checkpoint(own.model)
         check(model)
-        model = model.eval().to(find_devices(own.device)[0])
+        device = find_devices(own.device)[0]
+        model = model.eval().to(device)
+        for part in (model.encoder, model.decoder, model.joint):
+            part.to(dtype_on(device, own))
         context_ms = own.context_ms or 160
         allowed = {(right + 1) * 80: [left, right] for left, right in model.encoder.att_context_size_all if right > 0}
         if context_ms not in allowed:
@@ -192,15 +195,16 @@ class Stepper:
         import torch
 
         began_s, encoder = time.monotonic(), self._model.encoder
-        device = next(encoder.parameters()).device
+        weights = next(encoder.parameters())
+        device, dtype = weights.device, weights.dtype
         first = session.emitted == 0
         with torch.inference_mode():
             signal = torch.from_numpy(audio.astype(np.float32) / 32768)[None].to(device)
             mel, _ = self._model.preprocessor(
                 input_signal=signal, length=torch.tensor([signal.shape[1]], device=device)
             )
-            chunk = mel[:, :, max(0, session.emitted - (0 if first else self._history)) : end]
-            caches = encoder.get_initial_cache_state(batch_size=1) if first else session.caches
+            chunk = mel[:, :, max(0, session.emitted - (0 if first else self._history)) : end].to(dtype)
+            caches = encoder.get_initial_cache_state(batch_size=1, dtype=dtype) if first else session.caches
             _, _, *caches, hypotheses = self._model.conformer_stream_step(
                 processed_signal=chunk,
                 processed_signal_length=torch.tensor([chunk.shape[-1]], device=device),
@@ -214,4 +218,6 @@ class Stepper:
             )
         session.caches, session.hypotheses, session.emitted = caches, hypotheses, end
         session.text = hypotheses[0].text or ""
-        self.work = Work(self.work.runs + 1, self.work.seconds + time.monotonic() - began_s)
+        kind = "flush" if last else "live"
+        before = self.work[kind]
+        self.work[kind] = Work(before.runs + 1, before.seconds + time.monotonic() - began_s)

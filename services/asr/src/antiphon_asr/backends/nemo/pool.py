@@ -81,21 +81,13 @@ class Pool:
 
     def read(self, rows: Sequence[Row], left: int) -> State:
         """The rows' state before their step, with `left` frames of attention."""
-        batch, layers, width = len(rows), self.shape.layers, self.shape.width
-        channel = self._channel.index_select(0, self._frames_before(rows, left, self.ring)).view(
-            batch, left, layers, width
-        )
-        time = self._time.index_select(0, self._frames_before(rows, self.shape.convolution, self._time_ring))
-        time = time.view(batch, self.shape.convolution, layers, width)
-        known = torch.from_numpy(np.array([row.frame for row in rows])).to(self._device)
-        # Before a stream's first frame its convolutions see zeros, and not what the slot's last stream left.
-        age = torch.arange(self.shape.convolution, 0, -1, device=self._device)
-        time = time.masked_fill((age > known[:, None])[:, :, None, None], 0.0)
+        channel = self._past(self._channel, rows, left, self.ring)
+        time = self._past(self._time, rows, self.shape.convolution, self._time_ring)
         at = self._tensor([_state_slot(row) * self.snapshots + row.step % self.snapshots for row in rows])
         return State(
             channel=channel.permute(2, 0, 1, 3),
             time=time.permute(2, 0, 3, 1),
-            channel_length=known.clamp(max=left),
+            channel_length=self._tensor([min(row.frame, left) for row in rows]),
             prediction=(self._layered(self._hidden, at), self._layered(self._cell, at)),
             prediction_output=self._output.index_select(0, at),
             label=self._label.index_select(0, at),
@@ -117,6 +109,17 @@ class Pool:
         self._output.index_copy_(0, at, decoder.predictor_outputs[:batch])
         self._label.index_copy_(0, at, decoder.labels[:batch])
         self._decoded.index_copy_(0, at, decoder.decoded_lengths[:batch])
+
+    def _past(self, caches: torch.Tensor, rows: Sequence[Row], count: int, ring: int) -> torch.Tensor:
+        """The `count` frames before each row's own, (batch, count, layers, width): zeros before a stream's first."""
+        past = caches.index_select(0, self._frames_before(rows, count, ring))
+        past = past.view(len(rows), count, self.shape.layers, self.shape.width)
+        if all(row.frame >= count for row in rows):
+            return past
+        # What the slot's last stream has left must not be seen, and if it is not a number not even be masked.
+        age = torch.arange(count, 0, -1, device=self._device)
+        known = self._tensor([row.frame for row in rows])
+        return past.masked_fill((age > known[:, None])[:, :, None, None], 0.0)
 
     def _frames_before(self, rows: Sequence[Row], count: int, ring: int) -> torch.Tensor:
         """Where the `count` frames before each row's own are, in rings of `ring` frames."""

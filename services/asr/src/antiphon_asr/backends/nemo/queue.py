@@ -46,6 +46,7 @@ class Queue:
         # Streams with a chunk, the longest waiting first.
         self._due: dict[Stream, float] = {}
         self._flushes: list[Flush] = []
+        self._last_was_overdue = False
 
     def heard(self, stream: Stream, now_s: float) -> bool:
         """Notes new audio; says whether that made a chunk."""
@@ -85,11 +86,14 @@ class Queue:
             return Batch(unreached[0].stream.context, False, unreached, [], now_s), None
         live, since_s = self._live(now_s)
         waited_s = now_s - since_s
-        if live and waited_s > OVERDUE_CHUNKS * live[0].context.ms / 1000:
+        urgent, due_s = self._urgent()
+        # In turn with finalizes, or these would wait for all that is overdue.
+        overdue = bool(live) and waited_s > OVERDUE_CHUNKS * live[0].context.ms / 1000
+        self._last_was_overdue = overdue and not (urgent and self._last_was_overdue)
+        if self._last_was_overdue:
             return self._batch(live, since_s), None
-        urgent, asked_s = self._urgent()
         if urgent:
-            return self._batch(urgent, asked_s), None
+            return self._batch(urgent, due_s), None
         if not live:
             return None, None
         if waited_s < self._gather_s and len(live) < self._max_batch:
@@ -116,17 +120,17 @@ class Queue:
         return unreached
 
     def _urgent(self) -> tuple[Sequence[Stream | Flush], float]:
-        """What the most urgent flush needs next, with those that fit beside it, and when it was asked for.
+        """What the most urgent flush needs next, with those that fit beside it, and since when.
 
         While its stream has not come far enough, that is the stream's own step.
         """
         for flush in self._flushes:
             if flush.slot is not None:
                 begun = [other for other in self._flushes if other.slot is not None]
-                return _fitting(flush, begun), flush.asked_s
+                return _fitting(flush, begun), flush.due_s
             if _waits_for_its_stream(flush):
                 streams = dict.fromkeys(other.stream for other in self._flushes if _waits_for_its_stream(other))
-                return _fitting(flush.stream, list(streams)), flush.asked_s
+                return _fitting(flush.stream, list(streams)), flush.due_s
         return [], 0.0
 
     def _live(self, now_s: float) -> tuple[list[Stream], float]:

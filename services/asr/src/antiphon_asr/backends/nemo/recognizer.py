@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from antiphon_runtime.errors import ConfigError
+from antiphon_runtime.errors import ConfigError, NoCapacity
 from antiphon_runtime.server import Host
 from antiphon_runtime.settings import ServerSettings, read_settings
 
@@ -53,9 +53,14 @@ class NemoRecognizer:
             engine.attach(metrics, host.lost.set)
 
     def decoder(self, config: StreamConfig) -> NemoDecoder:
-        """On the device with the most free slots. Raises NoCapacity when that one takes no more."""
-        engine = max(self._engines, key=lambda engine: engine.free_slots)
-        return NemoDecoder(engine, engine.model, self._contexts[config.context_ms], config)
+        """On the device with the most free slots that takes it. Raises NoCapacity when none does."""
+        refusal: NoCapacity | None = None
+        for engine in sorted(self._engines, key=lambda engine: -engine.free_slots):
+            try:
+                return NemoDecoder(engine, engine.model, self._contexts[config.context_ms], config)
+            except NoCapacity as error:
+                refusal = refusal or error
+        raise refusal or NoCapacity("there is no device")
 
     def work(self) -> Mapping[str, Work]:
         runs: Counter[str] = Counter()

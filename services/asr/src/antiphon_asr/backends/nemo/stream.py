@@ -91,9 +91,9 @@ class Stream:
         return absolute(tokens, self.first_frame)
 
     def restart(self) -> None:
-        """Lets the model begin afresh, at a frame's edge in what has been decoded."""
+        """Lets the model begin afresh, at a frame's edge a second ago: a word may have begun that has no token yet."""
         frame = self.context.frame_samples
-        self.origin = self.decoded // frame * frame
+        self.origin = max(self.origin, self.decoded - RATE_HZ) // frame * frame
         self.steps = self.silent_frames = 0
 
 
@@ -110,9 +110,12 @@ class Flush:
     end: int
     rank: Rank
     asked_s: float
+    due_s: float
     base: int = 0
     steps: int = 0
     until: int = 0
+    # The stream's own, when the copy's way was worked out: it may begin afresh after that.
+    first_frame: int = 0
     slot: int | None = None
     began_s: float | None = None
     tokens: list[Token] = field(default_factory=list)
@@ -124,6 +127,7 @@ class Flush:
         """Works out from which step on the copy goes its own way, how far, and whether the stream can go back there."""
         stream = self.stream
         context, end = stream.context, max(0, self.end - stream.origin)
+        self.first_frame = stream.first_frame
         self.base = self.steps = context.steps_within(end)
         self.until = context.steps_to_flush(end)
         back = context.frames_after(stream.steps) - context.frames_after(self.base)
@@ -133,11 +137,11 @@ class Flush:
     @property
     def base_frame(self) -> int:
         """The first frame that the copy put out itself, from the stream's first."""
-        return self.stream.first_frame + self.stream.context.frames_after(self.base)
+        return self.first_frame + self.stream.context.frames_after(self.base)
 
     @property
     def last_frame(self) -> int:
-        return self.stream.first_frame + self.stream.context.frames_after(self.until) - 1
+        return self.first_frame + self.stream.context.frames_after(self.until) - 1
 
     @property
     def end_frame(self) -> int:
@@ -158,9 +162,10 @@ class Flush:
             window=self.stream.window(self.steps, self.end),
         )
 
-    def moved(self, tokens: list[Token]) -> None:
+    def moved(self, tokens: list[Token], now_s: float) -> None:
         self.steps += 1
-        self.tokens += absolute(tokens, self.stream.first_frame)
+        self.due_s = now_s
+        self.tokens += absolute(tokens, self.first_frame)
 
 
 def absolute(tokens: list[Token], first_frame: int) -> list[Token]:

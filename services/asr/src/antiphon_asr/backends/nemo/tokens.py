@@ -24,7 +24,8 @@ class Echo:
 
     A commit is answered by a copy of the stream that heard silence after the end. The live stream hears what really
     comes and emits the utterance's last tokens too, a little later. Up to the copy's last frame, a token that the copy
-    has emitted, or that lies before the end, is such an echo; the first that is neither begins the next utterance.
+    has emitted is such an echo, and so is one before the end while more of the copy's are to come. The first that is
+    neither begins the next utterance.
     """
 
     end_frame: int
@@ -40,7 +41,7 @@ class Echo:
                 kept.append(token)
             elif token.id in expected:
                 del expected[: expected.index(token.id) + 1]
-            elif token.frame >= self.end_frame:
+            elif token.frame >= self.end_frame or not expected:
                 kept.append(token)
         return kept
 
