@@ -21,7 +21,8 @@ install --no-deps --require-hashes --no-build-isolation -r $pins
 # What torch needs besides is there by now, but for CUDA.
 install torch==2.13.0
 install --no-deps --no-build-isolation -e ./proto -e ./services/runtime -e ./services/asr
+# Bench wants Pipecat, which its instruments for recognizers do without: the check is made before it is there.
+"$python" -m pip uninstall -y antiphon-bench
 "$python" -m pip check
-# After the check, because bench wants Pipecat, which its instruments for recognizers do without.
 install --no-deps --no-build-isolation -e ./bench
 "$python" -c "import nemo.collections.asr.models" || true
