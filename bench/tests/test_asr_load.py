@@ -31,6 +31,7 @@ def short_utterances(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "PATIENCE_S", 0.3)
 
 
+@pytest.mark.slow
 async def test_every_caller_is_answered_in_real_time(stub_asr, short_utterances) -> None:
     async with stub_asr(slots=3) as replicas:
         level = await in_real_time(replicas, [LOUD], StreamConfig(), streams=3, seconds=1.0)
@@ -40,6 +41,7 @@ async def test_every_caller_is_answered_in_real_time(stub_asr, short_utterances)
     assert level.holds(1000) and not level.holds(0)
 
 
+@pytest.mark.slow
 async def test_who_is_refused_is_counted_and_the_level_does_not_hold(stub_asr, short_utterances) -> None:
     async with stub_asr(slots=2) as replicas:
         level = await in_real_time(replicas, [LOUD], StreamConfig(), streams=3, seconds=1.5)
@@ -47,6 +49,7 @@ async def test_who_is_refused_is_counted_and_the_level_does_not_hold(stub_asr, s
     assert not level.holds(10_000)
 
 
+@pytest.mark.slow
 async def test_a_finalize_without_an_answer_ranks_above_all_others(told_asr, short_utterances) -> None:
     async def first_only(requests: Any, context: Any) -> None:
         answered = False
@@ -62,6 +65,7 @@ async def test_a_finalize_without_an_answer_ranks_above_all_others(told_asr, sho
     assert not level.holds(10_000)
 
 
+@pytest.mark.slow
 async def test_a_stream_that_the_server_ends_is_lost(told_asr, short_utterances) -> None:
     async def hang_up(requests: Any, context: Any) -> None:
         async for request in requests:
@@ -73,6 +77,7 @@ async def test_a_stream_that_the_server_ends_is_lost(told_asr, short_utterances)
     assert level.lost == 2 and not level.holds(10_000)
 
 
+@pytest.mark.slow
 async def test_a_slow_answer_is_as_slow_as_it_was(told_asr, short_utterances, monkeypatch) -> None:
     monkeypatch.setattr(load, "PATIENCE_S", 5.0)
 
@@ -119,6 +124,7 @@ async def test_a_histograms_quantile_is_of_what_came_between_two_looks() -> None
     assert after.value("step_seconds_count", kind="live") - before.value("step_seconds_count", kind="live") == 4
 
 
+@pytest.mark.slow
 async def test_a_climb_doubles_until_it_does_not_hold_and_looks_back(short_utterances, monkeypatch) -> None:
     settings = read(bind="127.0.0.1:0", metrics_bind="127.0.0.1:0", backend="stub", slots=5, grace_s=0.0)
     async with listening(settings, SERVICE, build(settings)) as at:
@@ -139,6 +145,7 @@ def test_callers_say_the_same_things_from_other_places_on() -> None:
     assert all(len(voice) % 2 == 0 for voice in said)
 
 
+@pytest.mark.slow
 async def test_a_service_that_does_not_start_says_where_to_look(tmp_path: Path) -> None:
     log = tmp_path / "asr.log"
     with pytest.raises(NotReady, match=r"has ended before it was ready: see .*asr\.log"):
@@ -147,6 +154,7 @@ async def test_a_service_that_does_not_start_says_where_to_look(tmp_path: Path) 
     assert "no-such-backend" in log.read_text()
 
 
+@pytest.mark.slow
 async def test_a_service_that_starts_can_be_called_and_is_stopped(tmp_path: Path) -> None:
     async with running("stub", {"SLOTS": "3"}, tmp_path / "asr.log") as service:
         assert (await scrape(service.metrics)).value("antiphon_asr_slots_total") == 3

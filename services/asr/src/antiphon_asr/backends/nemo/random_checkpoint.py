@@ -48,7 +48,7 @@ class Size:
 SIZES = {
     "tiny": Size(2, 64, 4, 32, 80, 1, 64, 96),
     "mid": Size(8, 256, 4, 128, 80, 1, 320, 96),
-    # FastConformer XL as the model card describes it: 24 layers of 1024, 0.6 billion parameters with this decoder.
+    # FastConformer's largest shape, which has 0.6 billion parameters; that Nemotron Speech's is this one is assumed.
     "full": Size(24, 1024, 8, 256, 128, 2, 640, 96),
 }
 
