@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from speech import Pcm, offline, packets
+from steps import REWIND, context_of
 
 from antiphon_asr.backends import Heard, Mode, Reading, StreamConfig
 from antiphon_asr.backends.nemo.context import RATE_HZ, Context
 from antiphon_asr.backends.nemo.decoder import NemoDecoder
 from antiphon_asr.backends.nemo.engine import Engine, Limits
 from antiphon_asr.backends.nemo.pool import Pool
-
-REWIND = 40
 
 
 @contextmanager
@@ -29,10 +28,6 @@ def running(model: Any, slots: int = 16, clock: Any = None, **limits: Any) -> It
         yield engine
     finally:
         engine.close()
-
-
-def context_of(model: Any, ms: int) -> Context:
-    return next(context for context in model.contexts if context.ms == ms)
 
 
 class Ear:

@@ -6,41 +6,18 @@ import numpy as np
 import pytest
 import torch
 from speech import offline, pcm
+from steps import REWIND, context_of, row, streamed
 
-from antiphon_asr.backends.nemo.context import HOP, RATE_HZ, Context
+from antiphon_asr.backends.nemo.context import HOP, RATE_HZ
 from antiphon_asr.backends.nemo.pool import Pool
 from antiphon_asr.backends.nemo.row import Row
 
 CONTEXTS_MS = (80, 160, 320, 560, 1120)
-REWIND = 40
 
 
 @pytest.fixture
 def pool(model: Any) -> Pool:
     return Pool(model.shape, 20, REWIND, torch.device("cpu"), torch.float32)
-
-
-def context_of(model: Any, ms: int) -> Context:
-    return next(context for context in model.contexts if context.ms == ms)
-
-
-def row(context: Context, slot: int, audio: np.ndarray, step: int) -> Row:
-    start, stop = context.window(step)
-    window = np.zeros(stop - start, np.int16)
-    first, last = max(0, start), min(stop, len(audio))
-    if first < last:
-        window[first - start : last - start] = audio[first:last]
-    frame = context.frames_after(step)
-    return Row(slot, slot, frame, step, frame, step, window)
-
-
-def streamed(model: Any, pool: Pool, context: Context, audio: np.ndarray, steps: int, slot: int = 0) -> Any:
-    frames, tokens = [], []
-    for step in range(steps):
-        rows = [row(context, slot, audio, step)]
-        frames.append(model.encode(pool, context, rows)[0])
-        tokens += model.step(pool, context, rows)[0]
-    return torch.cat(frames, 1), [(token.id, token.frame) for token in tokens]
 
 
 @pytest.mark.parametrize("ms", CONTEXTS_MS)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ears import Ear, context_of, running, silence, whole
+from ears import Ear, running, silence, whole
 from speech import pcm
+from steps import context_of
 
 from antiphon_asr.backends import Mode
 from antiphon_asr.backends.nemo.context import RATE_HZ

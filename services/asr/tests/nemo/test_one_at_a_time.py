@@ -8,8 +8,9 @@ from typing import Any
 
 import jiwer
 import pytest
-from ears import Ear, context_of, running, whole
+from ears import Ear, running, whole
 from speech import Pcm, pcm
+from steps import context_of
 
 from antiphon_asr.backends import Mode, StreamConfig
 from antiphon_asr.backends.nemo.context import RATE_HZ

@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 import pytest
 from asr_caller import COMMIT, RATE, SPECULATE, asr, audio, chunks, config, finalize, stream, stub
-from ears import context_of, whole
+from ears import whole
 from speech import pcm
+from steps import context_of
 
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.testing import Served, collect

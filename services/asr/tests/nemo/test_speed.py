@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from ears import context_of
 from speech import pcm
-from test_exactness import REWIND, row, streamed
+from steps import REWIND, context_of, row, streamed
 
 from antiphon_asr.backends.nemo import loading
 from antiphon_asr.backends.nemo.loading import check_graphs, checkpoint

@@ -147,9 +147,7 @@ class Engine:
         """Ends a stream and frees its slot at once: a step that still runs for it is nobody's."""
         with self._lock:
             if stream in self._streams:
-                self._streams.remove(stream)
-                self._queue.forget(stream)
-                self._free.append(stream.slot)
+                self._drop(stream)
 
     def push(self, stream: Stream, samples: NDArray[np.int16]) -> None:
         with self._lock:
@@ -255,10 +253,13 @@ class Engine:
         self._queue.stepped(member, now_s)
         return lambda: member.listener.on_step(heard)
 
-    def _fail(self, stream: Stream, error: Exception) -> Delivery:
+    def _drop(self, stream: Stream) -> None:
         self._streams.remove(stream)
         self._queue.forget(stream)
         self._free.append(stream.slot)
+
+    def _fail(self, stream: Stream, error: Exception) -> Delivery:
+        self._drop(stream)
         if self._metrics:
             self._metrics.failed.inc()
         failure = BackendFailed(f"the model failed on this stream: {type(error).__name__}")

@@ -109,12 +109,6 @@ class StreamingModel:
         return emitted
 
     @torch.inference_mode()
-    def encode(self, pool: Pool, context: Context, rows: Sequence[Row]) -> torch.Tensor:
-        """What the encoder puts out for the rows, (batch, width, frames), leaving their states as they are."""
-        encoded: torch.Tensor = self._encode(pool, context, rows)[0]
-        return encoded
-
-    @torch.inference_mode()
     def decoded_both_ways(self, pool: Pool, context: Context, rows: Sequence[Row]) -> tuple[Any, Any]:
         """The tokens of one step as production decodes it, and as plain torch does; states stay as they are.
 
