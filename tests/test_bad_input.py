@@ -117,7 +117,7 @@ RUBBISH: dict[str, bytes | str] = {
 async def test_a_frame_that_cannot_be_used_is_ignored_and_the_call_goes_on() -> None:
     async with platform(slots=len(RUBBISH), max_sessions=len(RUBBISH)) as at:
         # Seventeen at once are more than two slow cores carry in real time.
-        few = asyncio.Semaphore(6)
+        few = asyncio.Semaphore(3)
 
         async def call(rubbish: bytes | str) -> tuple[Any, ...]:
             async with few, dialled(at.url) as caller:
