@@ -1,10 +1,12 @@
 """A served voice, and what a caller hears of it."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,6 +18,8 @@ from antiphon.tts.v1 import tts_pb2, tts_pb2_grpc
 from antiphon_runtime.testing import Served, collect, serving
 from antiphon_tts.service import SERVICE, build
 from antiphon_tts.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 PCM = audio_pb2.AUDIO_ENCODING_PCM_S16LE
 REAL = pytest.param("hibari", marks=[pytest.mark.real, pytest.mark.skipif(not find_spec("hibari"), reason="no hibari")])

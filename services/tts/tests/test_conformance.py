@@ -7,9 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
+from nasty import nasty
 
 from antiphon.tts.v1 import tts_pb2
 from antiphon_runtime.rpc import error_reason
+from antiphon_tts.backends import Sampling
 
 TEXT = "Sure, I can help you with that. The answer is 3.14, more or less! Shall we go on?"
 
@@ -33,11 +35,13 @@ async def test_a_second_config_is_refused(tts: Any) -> None:
 async def test_ready_says_everything_that_is_in_effect(tts: Any) -> None:
     ready = (await tts.hear(rate=0)).kind("ready")[0]
     backend = tts.loaded[0]
-    voice, language = next(iter(backend.voices.items()))
+    voice, languages = next(iter(backend.voices.items()))
     assert len(ready.stream_id) == 16
     assert (ready.config.audio.sample_rate_hz, ready.config.audio.encoding) == (backend.rate_hz, 1)
-    assert (ready.config.model, ready.config.voice, ready.config.language_code) == (backend.model, voice, language)
+    assert (ready.config.model, ready.config.voice, ready.config.language_code) == (backend.model, voice, languages[0])
     assert ready.config.mode == tts_pb2.SYNTHESIS_MODE_STREAM
+    wanted = backend.sampling(Sampling())
+    assert ready.config.sampling == tts_pb2.Sampling(seed=wanted.seed)
 
 
 async def test_what_ready_says_may_be_asked_for(tts: Any) -> None:
@@ -59,6 +63,12 @@ async def test_what_ready_says_may_be_asked_for(tts: Any) -> None:
         ({"language_code": "de-DE"}, "UNKNOWN_LANGUAGE"),
         ({"mode": tts_pb2.SYNTHESIS_MODE_HYBRID}, "UNSUPPORTED_MODE"),
         ({"mode": 99}, "UNSUPPORTED_MODE"),
+        ({"sampling": tts_pb2.Sampling(temperature=0.5)}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": tts_pb2.Sampling(temperature=-1)}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": tts_pb2.Sampling(temperature=float("nan"))}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": tts_pb2.Sampling(top_k=-1)}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": tts_pb2.Sampling(top_k=50)}, "UNSUPPORTED_SAMPLING"),
+        ({"sampling": tts_pb2.Sampling(end_of_speech="never")}, "UNSUPPORTED_SAMPLING"),
     ],
 )
 async def test_what_is_not_there_is_refused(tts: Any, fields: dict[str, Any], reason: str) -> None:
@@ -123,11 +133,11 @@ async def test_words_are_the_given_ones_in_order_and_inside_the_audio(tts: Any) 
     assert spoken[-1].end_ms <= len(heard.pcm) / 2 / 24
 
 
-async def test_words_are_sent_before_their_audio(tts: Any) -> None:
+async def test_words_are_sent_before_their_audio_has_ended(tts: Any) -> None:
     sent_ms = 0.0
     for event in (await tts.hear(TEXT)).events:
         if event.WhichOneof("event") == "spoken":
-            assert event.spoken.start_ms >= int(sent_ms)
+            assert event.spoken.end_ms >= int(sent_ms)
         elif event.WhichOneof("event") == "audio":
             sent_ms += len(event.audio.pcm) / 2 / 16
 
@@ -148,14 +158,33 @@ async def test_the_same_text_is_the_same_audio(tts: Any) -> None:
     assert (await tts.hear(TEXT)).pcm == (await tts.hear(TEXT)).pcm
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "\n\n", "🎉🎉", "...", "* * *", "---", "?!", "<br>", "|---|---|", "\x00\x07"]
-)
-async def test_what_cannot_be_said_is_passed_over(tts: Any, text: str) -> None:
+@pytest.mark.parametrize("text", ["🎉🎉", "...", "* * *", "---", "?!", "<br>", "|---|---|", "\x00\x07"])
+async def test_what_cannot_be_said_is_skipped_and_told(tts: Any, text: str) -> None:
+    heard = await tts.hear(text, 1, "Yes.")
+    assert heard.error is None
+    assert [event.WhichOneof("event") for event in heard.events[:3]] == ["ready", "skipped", "flushed"]
+    assert heard.kind("skipped")[0].text == text
+    assert heard.words == ["Yes."]
+    assert tts.served.sample("antiphon_tts_skipped_segments_total") == 1
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n"])
+async def test_of_nothing_nothing_is_said(tts: Any, text: str) -> None:
     heard = await tts.hear(text, 1, "Yes.")
     assert heard.error is None
     assert [event.WhichOneof("event") for event in heard.events[:2]] == ["ready", "flushed"]
     assert heard.words == ["Yes."]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_nasty_texts_end_in_audio_or_a_typed_error(tts: Any) -> None:
+    for text in nasty(200):
+        heard = await tts.hear(text)
+        assert heard.error is None or error_reason(heard.error) not in ("", "INTERNAL"), text
+        assert heard.error or heard.pcm or heard.kind("skipped") or not text.strip(), text
+    assert (await tts.hear("Yes.")).words == ["Yes."]
+    assert tts.served.sample("antiphon_tts_slots_used") == 0
 
 
 async def test_batch_holds_everything_until_it_is_flushed(tts: Any) -> None:

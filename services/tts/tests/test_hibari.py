@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 pytest.importorskip("hibari")
 
-from antiphon_tts.backends import Voice
+from antiphon_tts.backends import Sampling, Voice
 from antiphon_tts.backends.hibari import HibariSynthesizer
 from antiphon_tts.backends.trimming import Pauses, sound, trim
 from antiphon_tts.cleaning import clean
@@ -105,20 +106,38 @@ async def test_a_cancelled_reply_costs_at_most_the_inference_in_progress(serve: 
         await call.write(tts.request(sentence * 40))
         while (await call.read()).WhichOneof("event") != "audio":
             pass
-        before = backend.inferences
+        before = backend.pieces
         call.cancel()
         await tts.idle()
-        # The one thread serves in turn: whatever was queued would run before this.
+        # The one thread serves in turn: whatever was queued would run before this, which is three pieces.
         assert (await tts.hear("Yes.")).error is None
-        assert backend.inferences <= before + 2
-        assert before < 40
+        assert backend.pieces <= before + 2 + 3
+        assert before < 40 * 3
+
+
+async def test_a_cancel_within_a_clause_stops_at_the_next_piece(hibari: HibariSynthesizer) -> None:
+    before = hibari.pieces
+    speaking = hibari.speak(clean("word " * 35), VOICE, 0.0)
+    first = asyncio.ensure_future(anext(speaking))
+    while hibari.pieces == before:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert [len(speech.pcm) > 0 async for speech in hibari.speak(clean("Yes."), VOICE, 0.0)] == [True]
+    assert hibari.pieces == before + 1 + 3
+
+
+def test_another_seed_is_another_noise(hibari: HibariSynthesizer) -> None:
+    said = [hibari.say(clean("Yes."), replace(VOICE, sampling=Sampling(seed=seed))).pcm for seed in (0, 0, 1)]
+    assert said[0] == said[1] != said[2]
 
 
 async def test_a_new_stream_is_heard_while_a_long_reply_is_made(serve: Any) -> None:
     async with serve("hibari", ahead_s=600) as tts:
         sentence = "This is one of the many sentences of a very long reply, and it goes on. "
         long = asyncio.create_task(tts.hear(sentence * 40))
-        await tts.until(lambda: tts.loaded[0].inferences > 0)
+        await tts.until(lambda: tts.loaded[0].pieces > 0)
         assert len((await tts.hear("Yes, here I am.")).pcm) > 0
         assert not long.done()
         assert (await long).error is None

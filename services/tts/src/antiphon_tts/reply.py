@@ -10,7 +10,7 @@ from antiphon_runtime.errors import InvalidInput
 from antiphon_runtime.pcm import BYTES_PER_SAMPLE
 
 from .backends import Mode, Speech, Synthesizer, Voice
-from .cleaning import clean
+from .cleaning import Line, clean
 from .metrics import TtsMetrics
 from .segments import Segmenter
 from .settings import Settings
@@ -44,20 +44,36 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """A segment that has nothing to be said."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed:
     mark: int
 
 
+Event = Audio | Spoken | Skipped | Flushed
+
+
 @dataclass(frozen=True, slots=True)
 class _Segment:
+    """Text, and when it was whole: on the machine's clock, and on its listener's."""
+
     text: str
     whole_at: float
+    whole_for_listener_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Spoken:
+    """A stretch of a segment; `first`: the segment begins with it."""
+
     speech: Speech
     timed: Timed | None
+    first: bool
 
 
 class Clock:
@@ -88,7 +104,7 @@ class Reply:
         self._segmenter = Segmenter(settings.limits, whole=voice.mode is Mode.BATCH)
         self._pending = 0
         self._todo: asyncio.Queue[_Segment | Flushed | None] = asyncio.Queue()  # bounded by _pending
-        self._done: asyncio.Queue[_Spoken | Flushed | None] = asyncio.Queue(maxsize=1)
+        self._done: asyncio.Queue[_Spoken | Skipped | Flushed | None] = asyncio.Queue(maxsize=1)
         self._plays_until = 0.0
 
     def text(self, text: str) -> None:
@@ -115,9 +131,9 @@ class Reply:
             )
 
     def _queue(self, segments: list[str]) -> None:
-        now = time.monotonic()
+        now, for_listener = time.monotonic(), self._clock.now()
         for text in segments:
-            self._todo.put_nowait(_Segment(text, now))
+            self._todo.put_nowait(_Segment(text, now, for_listener))
 
     async def speak(self) -> None:
         """Has the segments spoken, one after the other, until the end."""
@@ -132,22 +148,37 @@ class Reply:
 
     async def _speak(self, segment: _Segment) -> None:
         line = clean(segment.text)
-        if not line.words:
-            return
+        said = bool(line.words) and await self._say(line, segment)
+        if said:
+            self._metrics.segments.inc()
+        elif segment.text.strip():
+            self._metrics.skipped.inc()
+            await self._done.put(Skipped(segment.text))
+
+    async def _say(self, line: Line, segment: _Segment) -> bool:
+        """Whether the segment had any sound."""
         if (early := self._plays_until - self._clock.now() - self._settings.ahead_s) > 0:
             await self._clock.sleep(early)
-        timed = None
+        first, timed = True, None
         async with aclosing(self._synthesizer.speak(line, self._voice, self._plays_until)) as speeches:
             async for speech in speeches:
-                if not speech.pcm:
+                if not (speech.pcm or speech.said):
                     continue
-                first = timed is None
-                timed = timed or self._timed(segment, speech)
-                seconds = len(speech.pcm) / BYTES_PER_SAMPLE / self._voice.rate_hz
-                self._plays_until = max(self._plays_until, self._clock.now()) + seconds
-                self._metrics.audio.inc(seconds)
-                await self._done.put(_Spoken(speech, timed if first else None))
-        self._metrics.segments.inc()
+                item = _Spoken(speech, None if timed or not speech.pcm else self._timed(segment, speech), first)
+                first, timed = False, timed or item.timed
+                self._plays(segment, len(speech.pcm) / BYTES_PER_SAMPLE / self._voice.rate_hz)
+                await self._done.put(item)
+        return timed is not None
+
+    def _plays(self, segment: _Segment, seconds: float) -> None:
+        """More audio is there for a listener who plays it as it comes."""
+        now = self._clock.now()
+        # Text that came after the listener had run out was late itself.
+        if 0 < self._plays_until < now and segment.whole_for_listener_at <= self._plays_until:
+            self._metrics.underruns.inc()
+            self._metrics.underrun_seconds.inc(now - self._plays_until)
+        self._plays_until = max(self._plays_until, now) + seconds
+        self._metrics.audio.inc(seconds)
 
     def _timed(self, segment: _Segment, speech: Speech) -> Timed:
         now = time.monotonic()
@@ -157,16 +188,16 @@ class Reply:
             self._metrics.first_audio.observe(now - segment.whole_at)
         return Timed((speech.began - segment.whole_at) * 1000, (now - speech.began) * 1000)
 
-    async def events(self) -> AsyncIterator[Audio | Spoken | Flushed]:
-        """What the caller is sent, in order, until the end. A segment's words come before its audio."""
+    async def events(self) -> AsyncIterator[Event]:
+        """What the caller is sent, in order, until the end. A word comes before the audio of the stretch it ends in."""
         rate = self._voice.rate_hz
         step = max(1, rate * self._settings.event_ms // 1000) * BYTES_PER_SAMPLE
         sequence = offset = begun = 0
         while (item := await self._done.get()) is not None:
-            if isinstance(item, Flushed):
+            if isinstance(item, Flushed | Skipped):
                 yield item
                 continue
-            begun = offset if item.timed else begun
+            begun = offset if item.first else begun
             for said in item.speech.said:
                 yield Spoken(said.text, (begun + said.start) * 1000 // rate, (begun + said.end) * 1000 // rate)
             for start in range(0, len(item.speech.pcm), step):

@@ -28,14 +28,16 @@ def build(
     async def built(host: Host) -> AsyncIterator[Register]:
         loading = load or resolve(settings.backend, BACKENDS).load
         synthesizer: Synthesizer = await asyncio.to_thread(loading, settings)
-        servicer = TtsServicer(synthesizer, settings, TtsMetrics.register(host.registry), clock or Clock())
-
-        def register(server: grpc.aio.Server) -> None:
-            tts_pb2_grpc.add_TtsServiceServicer_to_server(servicer, server)
-
         try:
+            synthesizer.attach(host)
+            metrics = TtsMetrics.register(host.registry)
+            servicer = TtsServicer(synthesizer, settings, metrics, clock or Clock())
+
+            def register(server: grpc.aio.Server) -> None:
+                tts_pb2_grpc.add_TtsServiceServicer_to_server(servicer, server)
+
             yield register
         finally:
-            synthesizer.close()
+            await asyncio.to_thread(synthesizer.close)
 
     return built

@@ -1,6 +1,7 @@
 """The TTS RPC: text in one task, synthesis in another, events in a third, all gone when one ends badly."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,9 +13,9 @@ from antiphon_runtime.rpc import stream_id
 from antiphon_runtime.slots import Slots
 from antiphon_runtime.stream import first_config
 
-from .backends import Mode, Synthesizer, Voice
+from .backends import Mode, Sampling, Synthesizer, Voice
 from .metrics import TtsMetrics
-from .reply import Audio, Clock, Flushed, Reply, Spoken
+from .reply import Audio, Clock, Event, Flushed, Reply, Skipped, Spoken
 from .settings import Settings
 
 Requests = AsyncIterator[tts_pb2.SynthesizeRequest]
@@ -34,7 +35,7 @@ class TtsServicer(tts_pb2_grpc.TtsServiceServicer):
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._slots = Slots(settings.slots, metrics.slots)
+        self._slots = Slots(settings.slots or synthesizer.default_slots, metrics.slots)
 
     # A coroutine that writes, not a generator that yields: a task group must not span a yield.
     async def Synthesize(self, requests: Requests, context: Any) -> None:  # type: ignore[override]
@@ -52,8 +53,9 @@ class TtsServicer(tts_pb2_grpc.TtsServiceServicer):
         """What the caller asked for. Raises InvalidInput when we do not have it."""
         checked_choice("model", config.model, (self._synthesizer.model,))
         name = checked_choice("voice", config.voice, tuple(self._synthesizer.voices))
-        checked_choice("language", config.language_code, (self._synthesizer.voices[name],))
-        return Voice(name, self._rate(config.audio), self._mode(config.mode))
+        language = checked_choice("language", config.language_code, self._synthesizer.voices[name])
+        sampling = self._synthesizer.sampling(_sampling(config.sampling))
+        return Voice(name, self._rate(config.audio), self._mode(config.mode), language, sampling)
 
     def _rate(self, audio: audio_pb2.AudioFormat) -> int:
         if audio.encoding != audio_pb2.AUDIO_ENCODING_PCM_S16LE:
@@ -72,8 +74,8 @@ class TtsServicer(tts_pb2_grpc.TtsServiceServicer):
             return modes[0]
         if (mode := MODES.get(value)) not in modes:
             raise InvalidInput(
-                f"config.mode {mode or value} means nothing to model {self._synthesizer.model}, which makes a segment "
-                f"in one step: ask for {', '.join(modes)}",
+                f"config.mode {mode or value} means nothing to model {self._synthesizer.model}: "
+                f"ask for {', '.join(modes)}",
                 reason="UNSUPPORTED_MODE",
             )
         return mode
@@ -83,9 +85,28 @@ class TtsServicer(tts_pb2_grpc.TtsServiceServicer):
             audio=audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=voice.rate_hz),
             model=self._synthesizer.model,
             voice=voice.name,
-            language_code=self._synthesizer.voices[voice.name],
+            language_code=voice.language,
             mode=WIRE_MODES[voice.mode],
+            sampling=tts_pb2.Sampling(
+                temperature=voice.sampling.temperature,
+                top_k=voice.sampling.top_k,
+                seed=voice.sampling.seed,
+                end_of_speech=voice.sampling.end_of_speech,
+            ),
         )
+
+
+def _sampling(wire: tts_pb2.Sampling) -> Sampling:
+    """What the caller asked for. Raises InvalidInput for what no model can do."""
+
+    def given(name: str) -> Any:
+        return getattr(wire, name) if wire.HasField(name) else None  # type: ignore[arg-type]
+
+    if wire.HasField("temperature") and not (math.isfinite(wire.temperature) and wire.temperature >= 0):
+        raise InvalidInput("config.sampling.temperature must be 0 or more", reason="UNSUPPORTED_SAMPLING")
+    if wire.top_k < 0:
+        raise InvalidInput("config.sampling.top_k must be 0 or more", reason="UNSUPPORTED_SAMPLING")
+    return Sampling(given("temperature"), given("top_k"), given("seed"), given("end_of_speech"))
 
 
 async def _listen(requests: Requests, reply: Reply, context: Any) -> None:
@@ -106,7 +127,7 @@ async def _send(reply: Reply, context: Any) -> None:
         await context.write(to_wire(event))
 
 
-def to_wire(event: Audio | Spoken | Flushed) -> tts_pb2.SynthesizeResponse:
+def to_wire(event: Event) -> tts_pb2.SynthesizeResponse:
     match event:
         case Audio(sequence, offset, pcm, timed):
             timings = stream_pb2.Timings(queue_ms=timed.queue_ms, compute_ms=timed.compute_ms) if timed else None
@@ -115,5 +136,7 @@ def to_wire(event: Audio | Spoken | Flushed) -> tts_pb2.SynthesizeResponse:
         case Spoken(text, start_ms, end_ms):
             spoken = tts_pb2.Spoken(text=text, start_ms=start_ms, end_ms=end_ms)
             return tts_pb2.SynthesizeResponse(spoken=spoken)
+        case Skipped(text):
+            return tts_pb2.SynthesizeResponse(skipped=tts_pb2.Skipped(text=text))
         case Flushed(mark):
             return tts_pb2.SynthesizeResponse(flushed=tts_pb2.Flushed(mark=mark))

@@ -9,13 +9,14 @@ from antiphon_runtime.settings import ServerSettings, read_settings
 
 from .segments import Limits
 
-OTHERS = ("ANTIPHON_TTS_HIBARI__", "ANTIPHON_TTS_STUB__")
+OTHERS = ("ANTIPHON_TTS_HIBARI__", "ANTIPHON_TTS_MAGPIE__", "ANTIPHON_TTS_STUB__")
 
 
 class Settings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix="ANTIPHON_TTS_", frozen=True)
 
     bind: Annotated[str, Field(description="host:port to serve gRPC on; port 0 takes a free one.")] = "127.0.0.1:50052"
+    slots: Annotated[int, Field(ge=0, description="Streams at once; 0: as many as the backend says it can hold.")] = 0
     first_min_words: Annotated[int, Field(ge=1, description="A reply's first clause has at least so many words.")] = 3
     first_max_words: Annotated[int, Field(ge=1, description="Cut the first segment here when no mark comes.")] = 8
     max_segment_chars: Annotated[int, Field(ge=20, le=400, description="No segment is longer.")] = 200

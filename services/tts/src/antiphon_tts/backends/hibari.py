@@ -5,8 +5,7 @@ The wheel holds the model of one voice; others would be downloaded by the librar
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable
-from difflib import SequenceMatcher
+from collections.abc import AsyncGenerator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,14 +19,16 @@ from hibari.voices import ASSETS, VOICES, voice_path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from antiphon_runtime.errors import ConfigError
+from antiphon_runtime.errors import ConfigError, InvalidInput
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 
 from ..cleaning import Line, clean
 from ..segments import Cut
 from ..settings import Settings
 from ..turns import Turns
-from . import Mode, Said, Speech, Voice
+from . import DEFAULT_SLOTS, Mode, Sampling, Speech, Voice
+from .alignment import words
 from .trimming import Pauses, trim
 
 Samples = np.ndarray[tuple[int], np.dtype[np.float32]]
@@ -65,6 +66,7 @@ class HibariSynthesizer:
     model = "hibari"
     modes = (Mode.STREAM, Mode.BATCH)
     rate_hz = dsp.SR
+    default_slots = DEFAULT_SLOTS
 
     def __init__(self, session: Any, own: HibariSettings) -> None:
         self._session = session
@@ -83,31 +85,50 @@ class HibariSynthesizer:
             synthesizer.say(clean(text), Voice(next(iter(synthesizer.voices)), 16_000))
         return synthesizer
 
+    def attach(self, host: Host) -> None:
+        """Counts nothing of its own."""
+
+    def sampling(self, asked: Sampling) -> Sampling:
+        if asked != Sampling(seed=asked.seed):
+            raise InvalidInput("config.sampling: model hibari has a seed only", reason="UNSUPPORTED_SAMPLING")
+        return Sampling(seed=self._own.seed if asked.seed is None else asked.seed)
+
     @property
-    def inferences(self) -> int:
-        """Segments that the model has begun on since it was warm."""
+    def pieces(self) -> int:
+        """Pieces of work begun since the model was warm; a segment is three, one of them the inference."""
         return self._turns.started
 
     async def speak(self, line: Line, voice: Voice, deadline: float) -> AsyncGenerator[Speech, None]:
-        yield await self._turns.run(partial(self.say, line, voice), deadline)
+        # A turn for each piece: another stream may be more urgent by then, or this one cancelled.
+        work = self._work(line, voice)
+        while (speech := await self._turns.run(partial(next, work), deadline)) is None:
+            pass
+        yield speech
 
     def close(self) -> None:
         self._turns.close()
 
     def say(self, line: Line, voice: Voice) -> Speech:
         """A segment's audio; blocks. What has no sound gives none."""
+        return next(speech for speech in self._work(line, voice) if speech)
+
+    def _work(self, line: Line, voice: Voice) -> Iterator[Speech | None]:
+        """Makes a segment's audio piece by piece, None after each one; then the audio."""
         began = time.monotonic()
-        noise = np.random.default_rng(self._own.seed)
+        noise = np.random.default_rng(self.sampling(voice.sampling).seed)
         heard, audio = self._phonemize(line.text), np.zeros(0, np.float32)
         spans: list[tuple[str, float, float]] = []
         for part in heard:
-            samples, ends = self._infer([phoneme for _, phonemes in part for phoneme in phonemes], noise)
-            at = 0
+            yield None
+            *spectra, durations = self._infer([phoneme for _, phonemes in part for phoneme in phonemes])
+            yield None
+            samples: Samples = dsp.synth(*(spectrum[0] for spectrum in spectra), noise)
+            ends, at = _ends(durations, sum(len(phonemes) for _, phonemes in part)), 0
             for token, phonemes in part:
                 start, at = at, at + len(phonemes)
                 spans.append((token, len(audio) + ends[start], len(audio) + ends[at]))
             audio = np.concatenate((audio, samples))
-        return self._finish(line, voice, audio, spans, began)
+        yield self._finish(line, voice, audio, spans, began)
 
     def _finish(
         self, line: Line, voice: Voice, audio: Samples, spans: list[tuple[str, float, float]], began: float
@@ -121,7 +142,7 @@ class HibariSynthesizer:
             final = soxr.resample(final, self.rate_hz, voice.rate_hz)
         pcm = np.rint(np.clip(final, -1.0, 1.0) * 32767).astype("<i2").tobytes()
         clamp = partial(_clamped, shift=trimmed.start, low=trimmed.voice_start, high=trimmed.voice_end, scale=scale)
-        return Speech(pcm, tuple(_words(line, spans, clamp)), began)
+        return Speech(pcm, tuple(words(line, spans, clamp)), began)
 
     def _phonemize(self, text: str) -> list[list[tuple[str, list[int]]]]:
         """Inferences to run: words as the model reads them, each with the white space after it, and its phonemes."""
@@ -143,18 +164,24 @@ class HibariSynthesizer:
             size += len(phonemes)
         return [part for part in parts if any(phonemes for _, phonemes in part)]
 
-    def _infer(self, phonemes: list[int], noise: np.random.Generator) -> tuple[Samples, list[float]]:
-        """The waveform, and the samples at which each phoneme begins, with the last one's end."""
+    def _infer(self, phonemes: list[int]) -> list[Any]:
+        """The spectra of which `dsp.synth` makes the waveform, and the phonemes' durations."""
         ids = np.asarray([[0, *phonemes, 0]], np.int64)
-        *parts, durations = self._session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
-        audio: Samples = dsp.synth(*(part[0] for part in parts), noise)
-        ends = (np.asarray(durations, np.float64).reshape(-1)[: len(phonemes) + 1] - EARLY_FRAMES) * FRAME
-        return audio, ends.tolist()
+        outputs: list[Any] = self._session.run(None, {"ids": ids, "speed": np.ones(1, np.float32)})
+        return outputs
 
 
-def bundled_voices() -> dict[str, str]:
+def _ends(durations: Any, phonemes: int) -> list[float]:
+    """The samples at which each phoneme begins, with the last one's end."""
+    ends: list[float] = (
+        (np.asarray(durations, np.float64).reshape(-1)[: phonemes + 1] - EARLY_FRAMES) * FRAME
+    ).tolist()
+    return ends
+
+
+def bundled_voices() -> dict[str, tuple[str, ...]]:
     """The voices whose model is inside the installed wheel, with their languages."""
-    return {name: voice["language"] for name, voice in VOICES.items() if voice.get("bundled")}
+    return {name: (voice["language"],) for name, voice in VOICES.items() if voice.get("bundled")}
 
 
 def _session(voice: str, threads: int) -> Any:
@@ -185,35 +212,3 @@ def _field(number: int, payload: bytes) -> bytes:
 def _clamped(sample: float, *, shift: int, low: int, high: int, scale: float) -> int:
     """A place in the model's audio as a place in ours, within the sound."""
     return int(min(max(sample - shift, low), high) * scale)
-
-
-def _words(line: Line, spans: list[tuple[str, float, float]], place: Callable[[float], int]) -> list[Said]:
-    """When each written word is heard: the span of the read words it became."""
-    starts, ends = _aligned(line.tokens, spans)
-    said: list[Said] = []
-    for number, word in enumerate(line.words):
-        start = place(starts[word.tokens.start]) if number else place(float("-inf"))
-        end = place(ends[word.tokens.stop - 1]) if number + 1 < len(line.words) else place(float("inf"))
-        start = max(start, said[-1].end if said else 0)
-        said.append(Said(word.text, start, max(start, end)))
-    return said
-
-
-def _aligned(tokens: list[str], spans: list[tuple[str, float, float]]) -> tuple[list[float], list[float]]:
-    """Start and end of each written token; where reading changed the words, the stretch is shared by length."""
-    read = [word.strip() for word, _, _ in spans]
-    starts, ends, at = [0.0] * len(tokens), [0.0] * len(tokens), 0.0
-    for _, a, b, c, d in SequenceMatcher(None, tokens, read, autojunk=False).get_opcodes():
-        if d > c:
-            begin, at = spans[c][1], spans[d - 1][2]
-        else:
-            begin = at
-        if a == b and a:
-            ends[a - 1] = at
-        total = sum(map(len, tokens[a:b])) or 1
-        for index in range(a, b):
-            exact = b - a == d - c
-            share = (at - begin) * len(tokens[index]) / total
-            starts[index] = spans[c + index - a][1] if exact else begin
-            ends[index] = begin = spans[c + index - a][2] if exact else begin + share
-    return starts, ends

@@ -16,12 +16,14 @@ import numpy as np
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from antiphon_runtime.errors import InvalidInput
 from antiphon_runtime.latency import Latency, profile
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 
 from ..cleaning import Line
 from ..settings import Settings
-from . import Mode, Said, Speech, Voice
+from . import DEFAULT_SLOTS, Mode, Said, Sampling, Speech, Voice
 
 AMPLITUDE = 8000
 # Time to first audio. rtx5090 and dgx-spark: min, p50, p90 and max of Magpie's pipeline mode in the README of
@@ -64,9 +66,10 @@ class StubSynthesizer:
     """Speaks in tones, after a latency of the named profile. Never fails."""
 
     model = "stub"
-    voices: Mapping[str, str] = MappingProxyType({"tone": "en-US"})
+    voices: Mapping[str, tuple[str, ...]] = MappingProxyType({"tone": ("en-US",)})
     modes = (Mode.STREAM, Mode.BATCH)
     rate_hz = 24000
+    default_slots = DEFAULT_SLOTS
 
     def __init__(self, latency: Latency, seed: int) -> None:
         self._latency = latency
@@ -76,6 +79,14 @@ class StubSynthesizer:
     def load(cls, settings: Settings) -> "StubSynthesizer":
         own = read_settings(StubSettings)
         return cls(profile(own.profile, PROFILES), own.seed)
+
+    def attach(self, host: Host) -> None:
+        """Counts nothing."""
+
+    def sampling(self, asked: Sampling) -> Sampling:
+        if asked != Sampling():
+            raise InvalidInput("config.sampling: model stub draws nothing at random", reason="UNSUPPORTED_SAMPLING")
+        return asked
 
     async def speak(self, line: Line, voice: Voice, deadline: float) -> AsyncGenerator[Speech, None]:
         began = time.monotonic()
