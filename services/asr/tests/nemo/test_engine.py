@@ -17,7 +17,7 @@ from speech import Pcm, pcm
 
 from antiphon_asr.backends import Mode
 from antiphon_asr.backends.nemo.context import RATE_HZ
-from antiphon_asr.backends.nemo.metrics import EngineMetrics, RealTimeFactor
+from antiphon_asr.backends.nemo.metrics import EngineMetrics
 from antiphon_runtime.errors import BackendFailed, NoCapacity, Unavailable
 
 # A sample that no audio of these tests has.
@@ -260,9 +260,3 @@ async def test_under_load_a_finalize_waits_for_less_than_two_steps_of_others(mod
         for ear in ears:
             await ear.close()
     assert sorted(waited)[int(0.95 * len(waited))] < 2, waited
-
-
-def test_the_real_time_factor_forgets_what_is_long_past() -> None:
-    factor = RealTimeFactor()
-    assert factor.add(10.0, 1.0, 2.0) == 0.5
-    assert factor.add(1000.0, 1.0, 10.0) == pytest.approx(0.1)

@@ -120,4 +120,5 @@ DEFAULT_SLOTS = 8
 BACKENDS = {
     "stub": "antiphon_tts.backends.stub:StubSynthesizer",
     "hibari": "antiphon_tts.backends.hibari:HibariSynthesizer",
+    "magpie": "antiphon_tts.backends.magpie:MagpieSynthesizer",
 }

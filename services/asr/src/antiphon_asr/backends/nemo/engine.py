@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon_runtime.errors import BackendFailed, NoCapacity, Unavailable
+from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver
 
 from .. import Work
 from ..tape import Tape
 from .context import RATE_HZ, Context
-from .metrics import EngineMetrics, RealTimeFactor
+from .metrics import EngineMetrics
 from .queue import Batch, Queue
 from .row import Row
 from .stream import Flush, Listener, Rank, Stream, tape_seconds
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from .pool import Pool
 
 log = logging.getLogger(__name__)
-
-Delivery = Callable[[], None]
 
 
 class Model(Protocol):
@@ -194,10 +193,10 @@ class Engine:
         warmed.set_result(None)
         try:
             while (batch := self._next()) is not None:
-                self._tell(self._run(batch))
+                deliver(self._loop, self._run(batch))
         except Exception:
             log.exception("the recognizer's engine has failed")
-            self._tell(self._lose())
+            deliver(self._loop, self._lose())
 
     def _next(self) -> Batch | None:
         """The next batch; None at the end."""
@@ -271,22 +270,6 @@ class Engine:
             self._lost = True
             failed = [self._fail(stream, RuntimeError("device lost")) for stream in list(self._streams)]
         return [*failed, self._on_lost]
-
-    def _tell(self, deliveries: list[Delivery]) -> None:
-        if not deliveries or self._loop is None:
-            return
-
-        def deliver() -> None:
-            for delivery in deliveries:
-                try:
-                    delivery()
-                except Exception:  # the others' results must not go with it
-                    log.exception("a result could not be delivered")
-
-        try:
-            self._loop.call_soon_threadsafe(deliver)
-        except RuntimeError:  # the loop has ended, and with it everybody who would be told
-            log.debug("results came after the end of the event loop")
 
     def _count(self, batch: Batch, began_s: float, ended_s: float) -> None:
         seconds, kind = ended_s - began_s, batch.kind

@@ -1,0 +1,50 @@
+"""What engines share that step a model for many streams, on a thread of their own."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable, Sequence
+
+log = logging.getLogger(__name__)
+
+Delivery = Callable[[], None]
+
+# Of a batched step, in seconds, and of its size.
+STEP_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12, 0.16, 0.25, 0.5, 1.0, 2.0)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# The real-time factor is that of about the last minute.
+MEMORY_S = 60.0
+
+
+class RealTimeFactor:
+    """Seconds of compute for each second of audio; what is past counts less, by e each MEMORY_S."""
+
+    def __init__(self) -> None:
+        self._compute_s = 0.0
+        self._audio_s = 0.0
+        self._at_s = 0.0
+
+    def add(self, now_s: float, compute_s: float, audio_s: float) -> float:
+        faded = math.exp((self._at_s - now_s) / MEMORY_S) if self._at_s else 0.0
+        self._compute_s = self._compute_s * faded + compute_s
+        self._audio_s = self._audio_s * faded + audio_s
+        self._at_s = now_s
+        return self._compute_s / self._audio_s if self._audio_s else 0.0
+
+
+def deliver(loop: asyncio.AbstractEventLoop | None, deliveries: Sequence[Delivery]) -> None:
+    """Has the deliveries made on the event loop, in order; one that fails does not keep the others back."""
+    if not deliveries or loop is None:
+        return
+
+    def make() -> None:
+        for delivery in deliveries:
+            try:
+                delivery()
+            except Exception:  # the others' results must not go with it
+                log.exception("a result could not be delivered")
+
+    try:
+        loop.call_soon_threadsafe(make)
+    except RuntimeError:  # the loop has ended, and with it everybody who would be told
+        log.debug("results came after the end of the event loop")

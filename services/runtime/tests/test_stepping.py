@@ -1,0 +1,28 @@
+"""What engines on a thread of their own share."""
+
+import asyncio
+
+import pytest
+
+from antiphon_runtime.stepping import RealTimeFactor, deliver
+
+
+def test_the_real_time_factor_forgets_what_is_long_past() -> None:
+    factor = RealTimeFactor()
+    assert factor.add(10.0, 1.0, 2.0) == 0.5
+    assert factor.add(1000.0, 1.0, 10.0) == pytest.approx(0.1)
+
+
+async def test_a_delivery_that_fails_does_not_keep_the_others_back() -> None:
+    told: list[int] = []
+    loop = asyncio.get_running_loop()
+    await asyncio.to_thread(deliver, loop, [lambda: told.append(1), lambda: told[9], lambda: told.append(2)])
+    await asyncio.sleep(0)
+    assert told == [1, 2]
+
+
+def test_what_comes_after_the_end_of_the_loop_is_nobodys() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+    deliver(loop, [lambda: pytest.fail("told")])
+    deliver(None, [lambda: pytest.fail("told")])
