@@ -11,7 +11,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SERVICES = ("asr", "tts", "llm", "turn")
 # What only a backend may import, because only its container has it.
-MODEL_LIBRARIES = {"onnxruntime", "hibari", "xllamacpp", "nemo", "torch", "omegaconf", "sentencepiece", "vllm", "soxr"}
+MODEL_LIBRARIES = {
+    "onnxruntime",
+    "hibari",
+    "xllamacpp",
+    "nemo",
+    "nemo_text_processing",
+    "torch",
+    "omegaconf",
+    "sentencepiece",
+    "vllm",
+    "soxr",
+}
 # Who may import what of ours; everything may import the generated `antiphon`.
 ALLOWED = {
     "antiphon_runtime": set(),
@@ -71,7 +82,7 @@ def test_torch_is_imported_by_its_backends_alone_and_installed_on_no_laptop() ->
         for path, module in imports(source)
         if module.partition(".")[0] == "torch"
     }
-    assert importers == {"antiphon_asr/backends/nemo"}
+    assert importers == {"antiphon_asr/backends/nemo", "antiphon_tts/backends/magpie"}
     pinned = (ROOT / "requirements" / "laptop.txt").read_text().splitlines()
     assert pinned
     assert not [line for line in pinned if line.startswith(("torch==", "torch ", "nvidia-"))]
@@ -83,7 +94,11 @@ OWNERS = {
         "onnxruntime": "moonshine",
         **dict.fromkeys(("torch", "nemo", "omegaconf", "sentencepiece"), "nemo"),
     },
-    "tts": {"hibari": "hibari", "onnxruntime": "hibari"},
+    "tts": {
+        "hibari": "hibari",
+        "onnxruntime": "hibari",
+        **dict.fromkeys(("torch", "nemo", "omegaconf", "nemo_text_processing"), "magpie"),
+    },
     "llm": {"xllamacpp": "llamacpp"},
     "turn": {"onnxruntime": "smart_turn", "pipecat": "smart_turn"},
 }
@@ -104,7 +119,7 @@ def test_a_models_library_is_imported_by_its_own_backend_alone(service: str) -> 
     "modules",
     [
         "antiphon_asr.__main__ antiphon_asr.backends.stub antiphon_asr.backends.moonshine antiphon_asr.backends.nemo",
-        "antiphon_tts.__main__ antiphon_tts.backends.stub antiphon_tts.backends.hibari",
+        "antiphon_tts.__main__ antiphon_tts.backends.stub antiphon_tts.backends.hibari antiphon_tts.backends.magpie",
         "antiphon_llm.__main__ antiphon_llm.backends.stub antiphon_llm.backends.llamacpp.engine xllamacpp",
         "antiphon_turn.__main__ antiphon_turn.backends.stub antiphon_turn.backends.smart_turn",
         "antiphon_orchestrator.__main__ antiphon_orchestrator.services.local_turn",
