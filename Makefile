@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 NEMO := .venv-nemo
 NEMO_STAMP := $(NEMO)/.installed
 PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn orchestrator bench cli
-NEMO_PACKAGES := proto services/runtime services/asr bench
+NEMO_PACKAGES := proto services/runtime services/asr services/tts bench
 PROTOS := $(shell find proto/antiphon -name '*.proto')
 SOURCES := $(PACKAGES) tests
 # Half of the tests wait in real time; a file's tests stay together, because they share what is slow to start.
@@ -35,7 +35,7 @@ $(NEMO_STAMP): requirements/setup-nemo.sh requirements/nemo.txt $(NEMO_PACKAGES:
 	@requirements/setup-nemo.sh $(PYTHON) $(NEMO)
 	@touch $@
 
-setup-nemo: $(NEMO_STAMP) ## Make the virtual environment of the ASR backend `nemo`: 2 GB or more.
+setup-nemo: $(NEMO_STAMP) ## Make the virtual environment of the backends on NeMo: 2 GB or more.
 
 demo: setup ## Start everything, ask three spoken questions, print the answers and their timelines.
 	$(BIN)/antiphon demo
@@ -46,12 +46,12 @@ up: setup ## Serve until Ctrl-C; prints the page's address.
 test: setup ## Every test a laptop can run.
 	@if test -e $(NEMO_STAMP) || requirements/setup-nemo.sh $(PYTHON) $(NEMO) torch; then \
 	  $(MAKE) --no-print-directory test-nemo; else \
-	  echo "torch cannot be installed here (see out/setup-nemo.log): the tests of the backend nemo are skipped"; fi
+	  echo "torch cannot be installed here (see out/setup-nemo.log): the tests of the backends on NeMo are skipped"; fi
 	$(BIN)/antiphon models fetch
 	$(PYTEST)
 
-test-nemo: setup-nemo ## The ASR service's tests with NeMo, on a tiny checkpoint with random weights.
-	$(subst $(VENV)/,$(NEMO)/,$(PYTEST)) services/asr/tests
+test-nemo: setup-nemo ## The tests of the ASR and TTS services with NeMo, on tiny checkpoints with random weights.
+	$(subst $(VENV)/,$(NEMO)/,$(PYTEST)) services/asr/tests services/tts/tests
 
 check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/ruff format --check $(SOURCES)

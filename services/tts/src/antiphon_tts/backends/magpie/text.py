@@ -68,12 +68,13 @@ class Reader:
         text = line.text if how.spaced else "".join(line.text.split())
         if how.normalize:
             text = how.normalize(text)
-        return list(self._parts(text.split(), how))
+        # What has no token of its own would only leave its spaces.
+        return list(self._parts([word for word in text.split() if self._tokens(word, how)], how))
 
     def _parts(self, words: Sequence[str], how: Language) -> Iterator[Part]:
-        tokens = self._tokens((" " if how.spaced else "").join(words), how)
-        if not tokens:
+        if not words:
             return
+        tokens = self._tokens((" " if how.spaced else "").join(words), how)
         if len(tokens) < self._most_tokens:
             yield Part((*tokens, self._end), tuple(self._placed(words, len(tokens), how)))
             return
