@@ -15,10 +15,10 @@ from antiphon_asr.settings import read
 from antiphon_bench.asr import load
 from antiphon_bench.asr.capacity import Row, at_level, climb, minute_steps, most_held, voices
 from antiphon_bench.asr.load import Level, as_fast_as_possible, in_real_time, minute_by_minute
-from antiphon_bench.asr.process import Recognizer, running
-from antiphon_bench.asr.scrape import quantile, scrape
 from antiphon_bench.asr.stream import StreamConfig
 from antiphon_bench.errors import NotReady
+from antiphon_bench.process import Service, running
+from antiphon_bench.scrape import quantile, scrape
 from antiphon_runtime.metrics import metrics_endpoint
 from antiphon_runtime.server import listening
 
@@ -128,7 +128,7 @@ async def test_a_histograms_quantile_is_of_what_came_between_two_looks() -> None
 async def test_a_climb_doubles_until_it_does_not_hold_and_looks_back(short_utterances, monkeypatch) -> None:
     settings = read(bind="127.0.0.1:0", metrics_bind="127.0.0.1:0", backend="stub", slots=5, grace_s=0.0)
     async with listening(settings, SERVICE, build(settings)) as at:
-        service = Recognizer(f"127.0.0.1:{at.port}", f"127.0.0.1:{at.metrics_port}")
+        service = Service(f"127.0.0.1:{at.port}", f"127.0.0.1:{at.metrics_port}")
         rows = await climb("ours", service, 0, seconds=1.3, most=64, limit_ms=2000)
         assert [row.level.streams for row in rows] == [1, 2, 4, 8, 6]
         assert [row.holds for row in rows] == [True, True, True, False, False]
@@ -149,14 +149,14 @@ def test_callers_say_the_same_things_from_other_places_on() -> None:
 async def test_a_service_that_does_not_start_says_where_to_look(tmp_path: Path) -> None:
     log = tmp_path / "asr.log"
     with pytest.raises(NotReady, match=r"has ended before it was ready: see .*asr\.log"):
-        async with running("no-such-backend", {}, log):
+        async with running("asr", "no-such-backend", {}, log):
             pass
     assert "no-such-backend" in log.read_text()
 
 
 @pytest.mark.slow
 async def test_a_service_that_starts_can_be_called_and_is_stopped(tmp_path: Path) -> None:
-    async with running("stub", {"SLOTS": "3"}, tmp_path / "asr.log") as service:
+    async with running("asr", "stub", {"SLOTS": "3"}, tmp_path / "asr.log") as service:
         assert (await scrape(service.metrics)).value("antiphon_asr_slots_total") == 3
     with pytest.raises(OSError, match="refused"):
         await scrape(service.metrics)

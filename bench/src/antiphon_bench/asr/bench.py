@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import load_average, machine
+from ..process import Service, running
 from .capacity import Row, climb, minute_steps, most_held, voices
 from .load import as_fast_as_possible
 from .plot import plot
-from .process import Recognizer, running
 from .stream import StreamConfig, connected
 
 BACKENDS = {"ours": "nemo", "seed": "antiphon_asr.backends.nemo.one_at_a_time:OneAtATime"}
@@ -98,10 +98,10 @@ async def _random_checkpoint(options: Options) -> Path:
 
 def _service(engine: str, checkpoint: Path, options: Options) -> Any:
     settings = {"NEMO__MODEL": str(checkpoint), "NEMO__MOST_SLOTS": str(options.most)}
-    return running(BACKENDS[engine], settings, options.output / f"asr-{engine}.log")
+    return running("asr", BACKENDS[engine], settings, options.output / f"asr-{engine}.log")
 
 
-async def _rates(ours: Recognizer, seed: Recognizer, options: Options) -> dict[str, list[float]]:
+async def _rates(ours: Service, seed: Service, options: Options) -> dict[str, list[float]]:
     """Audio a second of both sides with COMPARED_STREAMS callers, as fast as they are taken, in turn."""
     rates: dict[str, list[float]] = {"ours": [], "seed": []}
     for _ in range(ROUNDS):

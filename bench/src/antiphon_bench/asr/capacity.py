@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..process import Service
+from ..scrape import Scrape, quantile, scrape
 from .load import Level, in_real_time, minute_by_minute
-from .process import Recognizer
-from .scrape import Scrape, quantile, scrape
 from .sets import load_set, shipped
 from .stream import BYTES_PER_SAMPLE, RATE_HZ, StreamConfig, connected
 
@@ -46,7 +46,7 @@ def voices() -> list[bytes]:
 
 async def climb(
     engine: str,
-    service: Recognizer,
+    service: Service,
     context_ms: int,
     *,
     seconds: float,
@@ -75,7 +75,7 @@ async def climb(
 
 
 async def at_level(
-    engine: str, service: Recognizer, context_ms: int, *, streams: int, seconds: float, limit_ms: float
+    engine: str, service: Service, context_ms: int, *, streams: int, seconds: float, limit_ms: float
 ) -> Row:
     """So many callers for `seconds`."""
     async with connected([service.target]) as replicas:
@@ -91,7 +91,7 @@ def most_held(rows: Sequence[Row], engine: str, context_ms: int) -> int:
     return max(held, default=0)
 
 
-async def minute_steps(service: Recognizer, context_ms: int, minutes: int) -> list[float]:
+async def minute_steps(service: Service, context_ms: int, minutes: int) -> list[float]:
     """The mean step in each minute of one stream, in ms, as fast as it goes."""
     minute = b"".join(voices())[: 60 * RATE_HZ * BYTES_PER_SAMPLE]
     looks = [await scrape(service.metrics)]

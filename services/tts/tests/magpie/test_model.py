@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from speaking import TEXTS, codes, prompt, settings, solo
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from antiphon_tts.backends.magpie.drawing import draw, random_numbers
 from antiphon_tts.backends.magpie.loading import make_model
@@ -87,6 +88,32 @@ def test_a_batch_filled_up_to_a_fixed_size_says_the_same(magpie: Any, tmp_path: 
     fixed = SlotModel(magpie, plain.slots, buckets=(4,))
     assert torch.equal(solo(fixed, asked, slot=2), solo(plain, asked, slot=2))
     assert not torch.isnan(plain.slots.keys).any()
+
+
+class Looks(TorchDispatchMode):
+    """Counts what makes a host wait for its device: reading a value, and shapes that depend on one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_looks_at_the_host_once_at_its_end(magpie: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(magpie, settings(tmp_path), 4)
+    model.prefill(range(4), [prompt(magpie, text) for text in TEXTS[:4]])
+    read: list[int] = []
+    told = model._told
+    with Looks() as looks:
+        monkeypatch.setattr(model, "_told", lambda result, rows: read.append(looks.count) or told(result, rows))
+        for step in range(1, 6):
+            model.step(range(4), model.positions(step), 60)
+        assert read == [0] * 5
+        torch.ones(1).item()
+        assert looks.count == 1
 
 
 def test_without_guidance_a_stream_takes_half_the_memory(magpie: Any, tmp_path: Any) -> None:

@@ -24,7 +24,11 @@ SCOPES = {"any": 0, "all": 1, "zero_cb": 2}
 
 
 class SlotModel:
-    """A NeMo MagpieTTSModel with slots. Used by one thread; see `loading` for what kinds of model there may be."""
+    """A NeMo MagpieTTSModel with slots. Used by one thread; see `loading` for what kinds of model there may be.
+
+    With `buckets` all shapes are fixed, as compiled steps and CUDA graphs want them: batches are filled up to one of
+    these sizes, and attend to as much as there can be. `compiled` is a mode of torch.compile, "" for none.
+    """
 
     def __init__(self, magpie: Any, slots: Slots, *, buckets: Sequence[int] = (), compiled: str = "") -> None:
         self.magpie = magpie
@@ -59,12 +63,16 @@ class SlotModel:
     @torch.inference_mode()
     def step(self, slots: Sequence[int], positions: int, tokens: int) -> list[Stepped]:
         """The next frames of the slots. `positions` is the most that one of them has, `tokens` its longest text."""
-        size = next((size for size in self._buckets if size >= len(slots)), len(slots))
-        padded = [*slots, *[self.slots.count] * (size - len(slots))]
-        rows = torch.tensor(padded).to(self.slots.device, non_blocking=True)
         shape = self.slots.shape
         length = min(_rounded(positions + 1, POSITIONS), shape.positions)
-        return self._told(self._advance(rows, length, min(_rounded(tokens, TOKENS), shape.tokens)), len(slots))
+        width = min(_rounded(tokens, TOKENS), shape.tokens)
+        size = len(slots)
+        if self._buckets:
+            size = next((size for size in self._buckets if size >= len(slots)), len(slots))
+            length, width = shape.positions, shape.tokens
+        padded = [*slots, *[self.slots.count] * (size - len(slots))]
+        rows = torch.tensor(padded).to(self.slots.device, non_blocking=True)
+        return self._told(self._advance(rows, length, width), len(slots))
 
     def positions(self, steps: int) -> int:
         """What a slot has after so many steps."""

@@ -1,4 +1,4 @@
-"""The ASR service as a process of an instrument's own."""
+"""A model service as a process of an instrument's own."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from antiphon_runtime.stream import unwrapped
 
-from ..errors import NotReady
+from .errors import NotReady
 
 # One thread each, and none that spins while it waits: see the platform's own.
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -19,7 +19,7 @@ STOP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recognizer:
+class Service:
     """A running service: where it takes calls, and where its metrics are, each "host:port"."""
 
     target: str
@@ -27,14 +27,22 @@ class Recognizer:
 
 
 @asynccontextmanager
-async def running(backend: str, settings: Mapping[str, str], log: Path) -> AsyncIterator[Recognizer]:
-    """The service with ANTIPHON_ASR_ `settings`, its lines in `log`. Raises NotReady when it ends before that."""
+async def running(name: str, backend: str, settings: Mapping[str, str], log: Path) -> AsyncIterator[Service]:
+    """The service `name`, such as "asr", with ANTIPHON_ASR_ `settings`, its lines in `log`.
+
+    Raises NotReady when it ends before it is ready.
+    """
     address, metrics = _free(), _free()
     own = {"BACKEND": backend, "BIND": address, "METRICS_BIND": metrics, "GRACE_S": "0", **settings}
-    env = {**os.environ, **THREADS, **{f"ANTIPHON_ASR_{name}": value for name, value in own.items()}}
+    env = {**os.environ, **THREADS, **{f"ANTIPHON_{name.upper()}_{key}": value for key, value in own.items()}}
     log.parent.mkdir(parents=True, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "antiphon_asr", env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        sys.executable,
+        "-m",
+        f"antiphon_{name}",
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     ready = asyncio.Event()
     async with unwrapped(), asyncio.TaskGroup() as tasks:
@@ -44,8 +52,8 @@ async def running(backend: str, settings: Mapping[str, str], log: Path) -> Async
             await asyncio.wait((waiting, following), return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             if not ready.is_set():
-                raise NotReady(f"the ASR service with {backend} has ended before it was ready: see {log}")
-            yield Recognizer(address, metrics)
+                raise NotReady(f"the service {name} with {backend} has ended before it was ready: see {log}")
+            yield Service(address, metrics)
         finally:
             await _stop(process)
 
