@@ -17,7 +17,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo demo up test test-nemo check bench-v2v bench-overhead bench-asr bench-wer format constraints clean
+.PHONY: help setup setup-nemo demo up test test-nemo check bench-v2v bench-overhead bench-asr bench-tts bench-wer format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -69,6 +69,9 @@ bench-overhead: setup ## The same on stubs without latency: the platform's own s
 
 bench-asr: setup-nemo ## Callers that the batched recognizer serves, beside the seed's way; ARGS="--size full" on a GPU.
 	$(NEMO)/bin/python -m antiphon_bench.asr.bench --publish docs/latency $(ARGS)
+
+bench-tts: setup-nemo ## Time to first audio of Magpie, batch and hybrid, beside the seed's way; ARGS="--size full" on a GPU.
+	$(NEMO)/bin/python -m antiphon_bench.tts.bench --publish docs/latency $(ARGS)
 
 bench-wer: setup ## Word error rate and time to final of speech recognition; ARGS="--backend X --pace fast".
 	$(BIN)/antiphon wer $(ARGS)

@@ -36,14 +36,9 @@ async def running(name: str, backend: str, settings: Mapping[str, str], log: Pat
     own = {"BACKEND": backend, "BIND": address, "METRICS_BIND": metrics, "GRACE_S": "0", **settings}
     env = {**os.environ, **THREADS, **{f"ANTIPHON_{name.upper()}_{key}": value for key, value in own.items()}}
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        f"antiphon_{name}",
-        env=env,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    command = (sys.executable, "-m", f"antiphon_{name}")
+    pipe, joined = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
+    process = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=joined)
     ready = asyncio.Event()
     async with unwrapped(), asyncio.TaskGroup() as tasks:
         following = tasks.create_task(_follow(process, log, ready))

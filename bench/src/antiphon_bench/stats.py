@@ -20,12 +20,14 @@ class Latencies:
 
 def summarise(values_ms: Sequence[float | None]) -> Latencies:
     """The percentiles (nearest rank) of what was measured; None is a turn that has no figure because it failed."""
-    ranked = sorted(math.inf if value is None else value for value in values_ms)
+    p50, p95, p99, most = (ranked_at(values_ms, share) for share in (0.5, 0.95, 0.99, 1.0))
+    return Latencies(len(values_ms), sum(value is None for value in values_ms), p50, p95, p99, most)
 
-    def at(share: float) -> float | None:
-        if not ranked:
-            return None
-        value = ranked[max(0, math.ceil(share * len(ranked)) - 1)]
-        return None if math.isinf(value) else value
 
-    return Latencies(len(ranked), sum(value is None for value in values_ms), at(0.5), at(0.95), at(0.99), at(1.0))
+def ranked_at(values: Sequence[float | None], share: float) -> float | None:
+    """The percentile by nearest rank, a missing value ranking above every other; None when it falls on one."""
+    ranked = sorted(math.inf if value is None else value for value in values)
+    if not ranked:
+        return None
+    value = ranked[max(0, math.ceil(share * len(ranked)) - 1)]
+    return None if math.isinf(value) else value

@@ -8,7 +8,7 @@ from antiphon_tts.backends import Mode
 from antiphon_tts.backends.magpie.prompt import Drawing, Prompt
 from antiphon_tts.backends.magpie.request import Request
 from antiphon_tts.backends.magpie.schedule import Limits, choose
-from antiphon_tts.backends.magpie.windows import window
+from antiphon_tts.backends.magpie.windows import Pace, window
 
 FRAME_S = 0.05
 NOW = 100.0
@@ -68,22 +68,49 @@ def test_those_without_a_slot_hold_up_nobody() -> None:
     assert turn([waiting], [ahead], free=0) == ([], [ahead])
 
 
+PACE = Pace(frame_s=0.05, step_s=0.01, sound_s=0.02)
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_at_the_end_everything_is_heard(mode: Mode) -> None:
-    assert window(mode, fresh=7, ended=True, first=2, lead_s=9, frame_s=0.01) == 7
-    assert window(mode, fresh=0, ended=True, first=2, lead_s=9, frame_s=0.01) == 0
+    assert window(mode, fresh=7, ended=True, first=2, lead_s=9, pace=PACE) == 7
+    assert window(mode, fresh=0, ended=True, first=2, lead_s=None, pace=PACE) == 0
 
 
 def test_batch_waits_and_stream_does_not() -> None:
-    assert window(Mode.BATCH, fresh=99, ended=False, first=2, lead_s=0, frame_s=0.01) is None
-    assert window(Mode.STREAM, fresh=1, ended=False, first=2, lead_s=9, frame_s=0.01) is None
-    assert window(Mode.STREAM, fresh=2, ended=False, first=2, lead_s=9, frame_s=0.01) == 2
+    assert window(Mode.BATCH, fresh=99, ended=False, first=2, lead_s=None, pace=PACE) is None
+    assert window(Mode.STREAM, fresh=1, ended=False, first=2, lead_s=9, pace=PACE) is None
+    assert window(Mode.STREAM, fresh=2, ended=False, first=2, lead_s=9, pace=PACE) == 2
 
 
-@pytest.mark.parametrize(("lead_s", "wanted"), [(-1.0, 2), (0.0, 2), (0.1, 5), (1.0, 50)])
-def test_hybrid_waits_for_what_comes_within_half_of_the_lead(lead_s: float, wanted: int) -> None:
-    assert window(Mode.HYBRID, fresh=wanted, ended=False, first=2, lead_s=lead_s, frame_s=0.01) == wanted
-    assert window(Mode.HYBRID, fresh=wanted - 1, ended=False, first=2, lead_s=lead_s, frame_s=0.01) is None
+@pytest.mark.parametrize(("lead_s", "wanted"), [(None, 2), (-1.0, 2), (0.0, 2), (0.125, 5), (1.025, 50)])
+def test_hybrid_waits_for_what_comes_within_half_of_the_lead(lead_s: float | None, wanted: int) -> None:
+    assert window(Mode.HYBRID, fresh=wanted, ended=False, first=2, lead_s=lead_s, pace=PACE) == wanted
+    assert window(Mode.HYBRID, fresh=wanted - 1, ended=False, first=2, lead_s=lead_s, pace=PACE) is None
+
+
+@pytest.mark.parametrize(
+    ("step_s", "sound_s", "least"), [(0.01, 0.02, 1), (0.01, 0.2, 6), (0.04, 0.105, 11), (0.06, 0, 32)]
+)
+def test_no_window_is_smaller_than_what_can_be_kept_up(step_s: float, sound_s: float, least: int) -> None:
+    pace = Pace(0.05, step_s, sound_s)
+    assert pace.least == least
+    if least < 32:
+        assert least * 0.05 >= least * step_s + sound_s
+    wanted = max(2, least)
+    for mode in (Mode.STREAM, Mode.HYBRID):
+        assert window(mode, fresh=wanted, ended=False, first=2, lead_s=0.0, pace=pace) == wanted
+        assert window(mode, fresh=wanted - 1, ended=False, first=2, lead_s=0.0, pace=pace) is None
+    assert window(Mode.HYBRID, fresh=min(wanted, 8), ended=False, first=2, lead_s=None, pace=pace) == min(wanted, 8)
+
+
+def test_a_lead_is_of_what_is_heard_without_the_silence_that_is_not_passed_on() -> None:
+    made = request(0, lead_s=1.0)
+    made.frames += 4
+    assert made.lead_s(NOW, FRAME_S) == pytest.approx(1.2)
+    assert made.lead_s(NOW, FRAME_S, decoded=False) == pytest.approx(1.0)
+    made.silent_s = 0.3
+    assert made.lead_s(NOW, FRAME_S, decoded=False) == pytest.approx(0.7)
 
 
 def test_a_generation_ends_where_the_model_ends_it_or_at_its_bounds() -> None:

@@ -24,6 +24,11 @@ class Finisher:
         self._searched = 0
         self.dropped = 0
 
+    @property
+    def silent(self) -> int:
+        """How many of the samples so far are not passed on, or not yet."""
+        return self.dropped if self._held is None else len(self._held)
+
     def push(self, samples: Samples) -> bytes:
         """The next samples, float32 from -1 to 1; what can be heard of them now."""
         return self._pcm(self._trimmed(samples), last=False)

@@ -17,7 +17,7 @@ from .prompt import Prompt, Stepped
 from .request import Listener, Request, Samples, Sound
 from .schedule import Limits, Turn, choose
 from .vocoder import Window
-from .windows import window
+from .windows import Pace, window
 
 if TYPE_CHECKING:
     from .model import SlotModel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# How much of the pace is that of the latest step.
+# How much of the pace is that of the latest step or window.
 LATEST = 0.2
 
 
@@ -57,7 +57,8 @@ class Engine:
         self._free = list(range(self.slots))[::-1]
         self._waiting: list[Request] = []
         self._live: list[Request] = []
-        self._pace_s = self.frame_s / 4
+        # Of a frame of all streams, and of a window of one stream: measured as they are made.
+        self._step_s = self._sound_s = 0.0
         self._factor = RealTimeFactor()
         self._metrics: EngineMetrics | None = None
         self._on_lost: Callable[[], None] = lambda: None
@@ -150,6 +151,8 @@ class Engine:
         kind, work = ("prefill", self._prefill) if turn.newcomers else ("step", self._step)
         rows = turn.newcomers or turn.rows
         results = self._each(kind, work, rows)
+        if kind == "step":
+            self._step_s = _latest(self._step_s, (self._clock() - began_s) / self.model.frames_per_step)
         for request, stepped in results:
             self._moved(request, stepped)
         due = [(request, frames) for request, _ in results if (frames := self._due(request)) is not None]
@@ -158,9 +161,8 @@ class Engine:
         self._sound(new)
         self._sound([pair for pair in due if pair not in new])
         ended_s = self._clock()
-        frames_of_each = self.model.frames_per_step
-        self._pace_s += LATEST * ((ended_s - began_s) / frames_of_each - self._pace_s)
-        factor = self._factor.add(ended_s, ended_s - began_s, len(results) * frames_of_each * self.frame_s)
+        audio_s = len(results) * self.model.frames_per_step * self.frame_s
+        factor = self._factor.add(ended_s, ended_s - began_s, audio_s)
         if self._metrics:
             self._metrics.real_time_factor.set(factor)
 
@@ -208,8 +210,8 @@ class Engine:
             fresh=request.frames - request.heard - ahead,
             ended=request.ended,
             first=self._first_frames,
-            lead_s=request.lead_s(now_s, self.frame_s),
-            frame_s=self._pace_s,
+            lead_s=None if request.is_new else request.lead_s(now_s, self.frame_s, decoded=False),
+            pace=Pace(self.frame_s, self._step_s, self._sound_s * len(self._live)),
         )
 
     def _sound(self, due: Sequence[tuple[Request, int]]) -> None:
@@ -221,8 +223,10 @@ class Engine:
         def vocode(requests: Sequence[Request]) -> list[Samples]:
             return self.vocoder.run([self._window(request, wanted[request]) for request in requests])
 
+        began_s = self._clock()
         sounds = self._each("vocode", vocode, list(wanted))
         now_s = self._clock()
+        self._sound_s = _latest(self._sound_s, (now_s - began_s) / len(wanted))
         with self._lock:
             told = [delivery for each in sounds for delivery in self._heard(*each, wanted[each[0]], now_s)]
         deliver(self._loop, told)
@@ -268,6 +272,11 @@ class Engine:
             failed, self._waiting, self._live = [*self._waiting, *self._live], [], []
         gone = Unavailable("the synthesizer's device is lost", reason="DEVICE_LOST")
         deliver(self._loop, [*(_failing(request, gone) for request in failed), self._on_lost])
+
+
+def _latest(before: float, now: float) -> float:
+    """A mean that forgets; the first value as it is."""
+    return before + LATEST * (now - before) if before else now
 
 
 def _failing(request: Request, error: Unavailable) -> Delivery:

@@ -51,6 +51,8 @@ class Request:
     # Frames made sound, and the second from which they are taken to be heard.
     heard: int = 0
     heard_from_s: float = 0.0
+    # What of that is silence that is not passed on.
+    silent_s: float = 0.0
     attended: list[int] = field(default_factory=list)
 
     @property
@@ -58,11 +60,12 @@ class Request:
         """Whether somebody waits in silence for its first sound."""
         return not self.heard and not self.deadline_s
 
-    def lead_s(self, now_s: float, frame_s: float) -> float:
-        """How long its listener has audio for once all decoded frames are heard; below 0 they have run out."""
+    def lead_s(self, now_s: float, frame_s: float, *, decoded: bool = True) -> float:
+        """How long its listener has audio for; below 0 they have run out. `decoded`: with all that only needs sound."""
         if not self.heard:
             return self.deadline_s - now_s
-        return self.heard_from_s + self.frames * frame_s - now_s
+        frames = self.frames if decoded else self.heard
+        return self.heard_from_s + frames * frame_s - self.silent_s - now_s
 
     def stepped(self, attended: int, speech: int, per_step: int, most_steps: int) -> None:
         """Takes in what a step has said: the token attended to, and how many of its frames are speech."""

@@ -1,9 +1,8 @@
 """The synthesizer: texts are read, spoken by the engine, and finished for the caller."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -86,24 +85,14 @@ class MagpieSynthesizer:
         heard_from = 0.0
         for part in parts:
             runs_out = heard_from + utterance.seconds if heard_from else deadline
-            async with aclosing(self._sounds(part, voice, runs_out)) as sounds:
-                async for sound in sounds:
+            request = self._engine.ask(self._prompt(part, voice), voice.mode, runs_out, ear := _Ear())
+            try:
+                async for sound in ear.sounds():
                     heard_from = heard_from or max(deadline, loop.time())
                     yield utterance.heard(part, sound)
-
-    async def _sounds(self, part: Part, voice: Voice, deadline: float) -> AsyncGenerator[Sound, None]:
-        ear = _Ear()
-        request = self._engine.ask(self._prompt(part, voice), voice.mode, deadline, ear)
-        try:
-            while True:
-                item = await ear.heard.get()
-                if isinstance(item, ServiceError):
-                    raise item
-                yield item
-                if item.last:
-                    return
-        finally:
-            self._engine.release(request)
+                    request.silent_s = utterance.silent_s
+            finally:
+                self._engine.release(request)
 
     def _prompt(self, part: Part, voice: Voice) -> Prompt:
         asked = self.sampling(voice.sampling)
@@ -127,13 +116,23 @@ class _Ear:
     """What the engine tells, in order. As long as the generation's own sounds, which its prompt bounds."""
 
     def __init__(self) -> None:
-        self.heard: asyncio.Queue[Sound | ServiceError] = asyncio.Queue()
+        self._heard: asyncio.Queue[Sound | ServiceError] = asyncio.Queue()
 
     def on_sound(self, sound: Sound) -> None:
-        self.heard.put_nowait(sound)
+        self._heard.put_nowait(sound)
 
     def on_failure(self, error: ServiceError) -> None:
-        self.heard.put_nowait(error)
+        self._heard.put_nowait(error)
+
+    async def sounds(self) -> AsyncIterator[Sound]:
+        """All of them. Raises what the generation failed with."""
+        while True:
+            item = await self._heard.get()
+            if isinstance(item, ServiceError):
+                raise item
+            yield item
+            if item.last:
+                return
 
 
 class _Utterance:
@@ -152,6 +151,10 @@ class _Utterance:
     @property
     def seconds(self) -> float:
         return self._samples / self._rate_hz
+
+    @property
+    def silent_s(self) -> float:
+        return self._finisher.silent / self._rate_hz
 
     def heard(self, part: Part, sound: Sound) -> Speech:
         self._samples += len(sound.samples)

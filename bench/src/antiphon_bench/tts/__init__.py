@@ -1,0 +1,1 @@
+"""What a synthesizer's callers hear, and when."""
