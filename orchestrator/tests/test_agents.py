@@ -22,6 +22,7 @@ agents:
     temperature: 0.5
     turn_policy: fixed-pause
     asr_context_ms: 560
+    tts_mode: batch
   bob:
     system_prompt: You are Bob.
 """
@@ -61,7 +62,7 @@ def test_a_whole_file_is_what_it_says(folder: Path) -> None:
     assert agents.names == ["ava", "bob"]
     assert ava and ava.tools == ("get_time", "look_up") and ava.turn_policy == "fixed-pause"
     assert ava.knowledge_file == folder / "facts.txt"
-    assert ava.asr_context_ms == 560
+    assert (ava.asr_context_ms, ava.tts_mode) == (560, "batch")
     assert ava.prompt() == [
         {"role": "system", "content": "You are Ava."},
         {"role": "user", "content": "Who are you?"},

@@ -38,6 +38,7 @@ class Agent(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     turn_policy: Literal["smart-turn", "fixed-pause"] = "smart-turn"
     asr_context_ms: int = Field(default=0, ge=0)
+    tts_mode: Literal["", "batch", "stream", "hybrid"] = ""
 
     @field_validator("tools")
     @classmethod

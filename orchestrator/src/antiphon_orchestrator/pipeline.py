@@ -53,7 +53,11 @@ def build_pipeline(
                 function_call_timeout_secs=10.0,
             ),
             AntiphonTTSService(
-                replicas=backends.tts, session_id=session_id, voice=agent.voice, language=agent.language
+                replicas=backends.tts,
+                session_id=session_id,
+                voice=agent.voice,
+                language=agent.language,
+                mode=agent.tts_mode,
             ),
             transport.output(),
             *([recorder] if recorder else []),

@@ -31,6 +31,13 @@ from .link import GrpcErrors, call_metadata, describe
 SEGMENT_MS = "antiphon.tts.segment_ms"
 # A reply that is silent for longer is given up. The end of its stream ends it before, whatever the server does.
 SILENT_S = 20.0
+# How a reply trades first audio against smoothness; "" is the server's own.
+MODES = {
+    "": pb.SYNTHESIS_MODE_UNSPECIFIED,
+    "batch": pb.SYNTHESIS_MODE_BATCH,
+    "stream": pb.SYNTHESIS_MODE_STREAM,
+    "hybrid": pb.SYNTHESIS_MODE_HYBRID,
+}
 LOST = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
@@ -56,6 +63,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         replicas: Replicas,
         voice: str = "",
         language: str = "",
+        mode: str = "",
         session_id: str = "",
         **kwargs: Any,
     ) -> None:
@@ -74,6 +82,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         self._aggregated_frame_sequencer = AggregatedFrameSequencer(name=str(self))
         self._replicas = replicas
         self._language = language
+        self._mode = MODES[mode]
         self._session_id = session_id
         self._replies: dict[str, _Reply] = {}
         # Replies that broke off: what text they still get is not spoken.
@@ -169,6 +178,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
             audio=audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=self.sample_rate),
             voice=self._settings.voice or "",
             language_code=self._language,
+            mode=self._mode,
         )
         try:
             return await self._replicas.open(
