@@ -4,13 +4,22 @@ import asyncio
 
 import pytest
 
-from antiphon_runtime.stepping import RealTimeFactor, deliver
+from antiphon_runtime.stepping import RealTimeFactor, deliver, started
 
 
 def test_the_real_time_factor_forgets_what_is_long_past() -> None:
     factor = RealTimeFactor()
     assert factor.add(10.0, 1.0, 2.0) == 0.5
     assert factor.add(1000.0, 1.0, 10.0) == pytest.approx(0.1)
+
+
+def test_a_thread_works_once_it_is_warm_and_says_why_it_is_not() -> None:
+    order: list[str] = []
+    started("test", lambda: order.append("warm"), lambda: order.append("work")).join()
+    assert order == ["warm", "work"]
+    with pytest.raises(ValueError, match="cold"):
+        started("test", lambda: (_ for _ in ()).throw(ValueError("cold")), lambda: order.append("never"))
+    assert order == ["warm", "work"]
 
 
 async def test_a_delivery_that_fails_does_not_keep_the_others_back() -> None:

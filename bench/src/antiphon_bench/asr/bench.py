@@ -7,13 +7,13 @@ Needs the environment of `make setup-nemo`.
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import device_in, random_checkpoint
 from ..machine import load_average, machine
 from ..process import Service, running
 from .capacity import Row, climb, minute_steps, most_held, voices
@@ -22,7 +22,6 @@ from .plot import plot
 from .stream import StreamConfig, connected
 
 BACKENDS = {"ours": "nemo", "seed": "antiphon_asr.backends.nemo.one_at_a_time:OneAtATime"}
-NULL = asyncio.subprocess.DEVNULL
 CONTEXTS_MS = (80, 160, 320, 560, 1120)
 # The context of the seed's own figures, where both sides are compared.
 COMPARED_MS = 160
@@ -61,7 +60,7 @@ class Outcome:
 async def run(options: Options) -> Outcome:
     """All measurements. Raises NotReady when a service does not start."""
     options.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = options.checkpoint or await _random_checkpoint(options)
+    checkpoint = options.checkpoint or await _checkpoint(options)
     async with AsyncExitStack() as services:
         ours = await services.enter_async_context(_service("ours", checkpoint, options))
         seed = await services.enter_async_context(_service("seed", checkpoint, options))
@@ -80,20 +79,12 @@ async def run(options: Options) -> Outcome:
                     done=_tell,
                 )
         minutes = await minute_steps(ours, max(options.contexts), options.minutes)
-        return Outcome(await _device(options), tuple(rows), rates, tuple(minutes))
+        return Outcome(device_in(options.output / "asr-ours.log"), tuple(rows), rates, tuple(minutes))
 
 
-async def _random_checkpoint(options: Options) -> Path:
+async def _checkpoint(options: Options) -> Path:
     path = options.output / f"random-{options.size}.nemo"
-    if not path.exists():
-        print(f"makes {path}", flush=True)
-        command = Path(sys.executable).with_name("antiphon-asr-random")
-        process = await asyncio.create_subprocess_exec(
-            str(command), str(path), "--size", options.size, stdout=NULL, stderr=NULL
-        )
-        if await process.wait():
-            raise SystemExit(f"{command} has failed")
-    return path
+    return await asyncio.to_thread(random_checkpoint, "antiphon-asr-random", path, "--size", options.size)
 
 
 def _service(engine: str, checkpoint: Path, options: Options) -> Any:
@@ -120,13 +111,6 @@ async def _rates(ours: Service, seed: Service, options: Options) -> dict[str, li
                 flush=True,
             )
     return rates
-
-
-async def _device(options: Options) -> str:
-    """What the model ran on, as its own process says at the start."""
-    lines = (options.output / "asr-ours.log").read_text(errors="replace").splitlines()
-    found = [line.rsplit(" on ", 1)[1] for line in lines if " slots of " in line]
-    return found[0].strip() if found else "unknown"
 
 
 def _tell(row: Row) -> None:

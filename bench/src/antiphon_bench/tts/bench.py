@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import device_in, random_checkpoint
 from ..machine import load_average, machine
 from ..process import THREADS, Service, running
 from ..scrape import scrape
@@ -24,7 +25,6 @@ from .plot import plot
 from .report import quality_table, ratio, table
 
 BACKENDS = {"ours": "magpie", "seed": "antiphon_tts.backends.magpie.one_at_a_time:OneAtATime"}
-NULL = asyncio.subprocess.DEVNULL
 # The seed's way costs so much that it gets every fifth sentence; ours speaks the same ones beside it.
 COMPARED = slice(2, None, 5)
 COMPARED_CALLERS = (1, 4)
@@ -62,10 +62,10 @@ class Outcome:
 async def run(options: Options) -> Outcome:
     """All measurements. Raises NotReady when a service does not start."""
     options.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = options.checkpoint or await random_checkpoint(options, look_ahead=False)
+    checkpoint = options.checkpoint or await _checkpoint(options)
     quality = [await _quality(checkpoint)]
     if not options.checkpoint:
-        ahead = await random_checkpoint(options, look_ahead=True)
+        ahead = await _checkpoint(options, "--look-ahead")
         quality.append(await _quality(ahead))
     async with AsyncExitStack() as services:
         ours = await services.enter_async_context(_service("ours", checkpoint, options))
@@ -76,28 +76,21 @@ async def run(options: Options) -> Outcome:
         compared = await _beside_the_seed(ours, seed, options)
         levels = await _modes(ours, options)
         factor = (await scrape(ours.metrics)).value("antiphon_tts_real_time_factor")
-    return Outcome(_device(options), tuple(levels), tuple(compared), tuple(quality), factor)
+    return Outcome(device_in(options.output / "tts-ours.log"), tuple(levels), tuple(compared), tuple(quality), factor)
 
 
-async def random_checkpoint(options: Options, *, look_ahead: bool) -> Path:
-    path = options.output / f"magpie-{options.size}{'-ahead' if look_ahead else ''}.nemo"
-    if not path.exists():
-        print(f"makes {path}", flush=True)
-        command = Path(sys.executable).with_name("antiphon-tts-random")
-        kind = ["--look-ahead"] if look_ahead else []
-        process = await asyncio.create_subprocess_exec(
-            str(command), str(path), "--size", options.size, *kind, stdout=NULL, stderr=NULL
-        )
-        if await process.wait():
-            raise SystemExit(f"{command} has failed")
-    return path
+async def _checkpoint(options: Options, *kind: str) -> Path:
+    path = options.output / f"magpie-{options.size}{''.join(kind)}.nemo"
+    return await asyncio.to_thread(random_checkpoint, "antiphon-tts-random", path, "--size", options.size, *kind)
 
 
 async def _quality(checkpoint: Path) -> dict[str, Any]:
     """The checkpoint's streamed sound against the whole."""
     command = (sys.executable, "-m", "antiphon_tts.backends.magpie.quality", str(checkpoint))
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **THREADS}, stdout=pipe, stderr=NULL)
+    process = await asyncio.create_subprocess_exec(
+        *command, env={**os.environ, **THREADS}, stdout=pipe, stderr=asyncio.subprocess.DEVNULL
+    )
     said, _ = await process.communicate()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} has failed")
@@ -144,13 +137,6 @@ async def _modes(ours: Service, options: Options) -> list[Level]:
 def _told(level: Level) -> Level:
     print(table([level]).splitlines()[-1], flush=True)
     return level
-
-
-def _device(options: Options) -> str:
-    """What the model ran on, as its own process says at the start."""
-    lines = (options.output / "tts-ours.log").read_text(errors="replace").splitlines()
-    found = [line.rsplit(" on ", 1)[1] for line in lines if " slots of " in line]
-    return found[0].strip() if found else "unknown"
 
 
 def headline(outcome: Outcome, options: Options) -> str:

@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,25 @@ class RealTimeFactor:
         self._audio_s = self._audio_s * faded + audio_s
         self._at_s = now_s
         return self._compute_s / self._audio_s if self._audio_s else 0.0
+
+
+def started(name: str, warm: Callable[[], None], work: Callable[[], None]) -> threading.Thread:
+    """A thread that warms its model up and then works. Returns once it is warm; raises what warming raised."""
+    warmed: Future[None] = Future()
+
+    def main() -> None:
+        try:
+            warm()
+        except BaseException as error:
+            warmed.set_exception(error)
+            return
+        warmed.set_result(None)
+        work()
+
+    thread = threading.Thread(target=main, name=name, daemon=True)
+    thread.start()
+    warmed.result()
+    return thread
 
 
 def deliver(loop: asyncio.AbstractEventLoop | None, deliveries: Sequence[Delivery]) -> None:

@@ -5,7 +5,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon_runtime.errors import BackendFailed, NoCapacity, Unavailable
-from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver
+from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver, started
 
 from .. import Work
 from ..tape import Tape
@@ -109,10 +108,7 @@ class Engine:
 
     def start(self, warm: "Callable[[Model, Pool], None]") -> None:
         """Starts the thread, has it `warm` the model, and returns when it has. Raises what that raised."""
-        warmed: Future[None] = Future()
-        self._thread = threading.Thread(target=self._main, args=(warm, warmed), name="asr engine", daemon=True)
-        self._thread.start()
-        warmed.result()
+        self._thread = started("asr engine", lambda: warm(self.model, self._pool), self._work_on)
 
     def attach(self, metrics: EngineMetrics, on_lost: Callable[[], None]) -> None:
         """Tells where to count, and whom to tell on this event loop when the device is gone."""
@@ -184,13 +180,7 @@ class Engine:
     def _most_waiting(self, stream: Stream) -> float:
         return (self._limits.most_backlog_s + stream.context.ms / 1000) * RATE_HZ
 
-    def _main(self, warm: "Callable[[Model, Pool], None]", warmed: "Future[None]") -> None:
-        try:
-            warm(self.model, self._pool)
-        except BaseException as error:
-            warmed.set_exception(error)
-            return
-        warmed.set_result(None)
+    def _work_on(self) -> None:
         try:
             while (batch := self._next()) is not None:
                 deliver(self._loop, self._run(batch))

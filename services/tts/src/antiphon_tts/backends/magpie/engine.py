@@ -5,11 +5,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from antiphon_runtime.errors import BackendFailed, Unavailable
-from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver
+from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver, started
 
 from .. import Mode
 from .metrics import EngineMetrics
@@ -57,7 +56,7 @@ class Engine:
         self._free = list(range(self.slots))[::-1]
         self._waiting: list[Request] = []
         self._live: list[Request] = []
-        # Of a frame of all streams, and of a window of one stream: measured as they are made.
+        # Of a frame of all streams, and of a frame of one stream's sound: measured as they are made.
         self._step_s = self._sound_s = 0.0
         self._factor = RealTimeFactor()
         self._metrics: EngineMetrics | None = None
@@ -73,10 +72,7 @@ class Engine:
 
     def start(self, warm: "Callable[[SlotModel, Vocoder], None]") -> None:
         """Starts the thread, has it `warm` the model, and returns when it has. Raises what that raised."""
-        warmed: Future[None] = Future()
-        self._thread = threading.Thread(target=self._main, args=(warm, warmed), name="tts engine", daemon=True)
-        self._thread.start()
-        warmed.result()
+        self._thread = started("tts engine", lambda: warm(self.model, self.vocoder), self._work_on)
 
     def attach(self, metrics: EngineMetrics, on_lost: Callable[[], None]) -> None:
         """Tells where to count, and whom to tell on this event loop when the device is gone."""
@@ -112,13 +108,7 @@ class Engine:
                 self._drop(request)
                 self._waste(request.frames - request.heard)
 
-    def _main(self, warm: "Callable[[SlotModel, Vocoder], None]", warmed: "Future[None]") -> None:
-        try:
-            warm(self.model, self.vocoder)
-        except BaseException as error:
-            warmed.set_exception(error)
-            return
-        warmed.set_result(None)
+    def _work_on(self) -> None:
         try:
             while (turn := self._next()) is not None:
                 self._run(turn)
@@ -211,7 +201,7 @@ class Engine:
             ended=request.ended,
             first=self._first_frames,
             lead_s=None if request.is_new else request.lead_s(now_s, self.frame_s, decoded=False),
-            pace=Pace(self.frame_s, self._step_s, self._sound_s * len(self._live)),
+            pace=Pace(self.frame_s, self._step_s, self._sound_s * len(self._live), self.vocoder.field.back),
         )
 
     def _sound(self, due: Sequence[tuple[Request, int]]) -> None:
@@ -226,7 +216,11 @@ class Engine:
         began_s = self._clock()
         sounds = self._each("vocode", vocode, list(wanted))
         now_s = self._clock()
-        self._sound_s = _latest(self._sound_s, (now_s - began_s) / len(wanted))
+        back = self.vocoder.field.back
+        made = sum(frames + min(request.heard, back) for request, frames in wanted.items())
+        # Of a first window most of the time is not its frames'.
+        if made >= back * len(wanted):
+            self._sound_s = _latest(self._sound_s, (now_s - began_s) / max(1, made))
         with self._lock:
             told = [delivery for each in sounds for delivery in self._heard(*each, wanted[each[0]], now_s)]
         deliver(self._loop, told)

@@ -5,6 +5,7 @@ smallest that can be kept up is the one whose sound lasts as long as it takes to
 for a larger one.
 """
 
+import math
 from dataclasses import dataclass
 
 from .. import Mode
@@ -17,19 +18,25 @@ MOST, MOST_AT_FIRST = 32, 8
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: of sound in a frame, to decode a frame, and to make a window of every stream's sound."""
+    """Seconds: of sound in a frame, to decode a frame, and to make a frame of every stream's sound; and how many frames
+    before a window are made once more."""
 
     frame_s: float
     step_s: float
     sound_s: float
+    back: int
 
     @property
     def least(self) -> int:
         """The fewest frames a window can have whose sound lasts as long as it takes to make."""
-        spare_s = self.frame_s - self.step_s
-        if spare_s * MOST <= self.sound_s:
+        spare_s = self.frame_s - self.step_s - self.sound_s
+        if spare_s * MOST <= self.sound_s * self.back:
             return MOST
-        return int(self.sound_s / spare_s) + 1
+        return max(1, math.ceil(self.sound_s * self.back / spare_s))
+
+    def within(self, seconds: float) -> int:
+        """How many frames of a window can be made in that time."""
+        return int((seconds - self.sound_s * self.back) / max(self.step_s + self.sound_s, 1e-6))
 
 
 def window(mode: Mode, *, fresh: int, ended: bool, first: int, lead_s: float | None, pace: Pace) -> int | None:
@@ -47,5 +54,5 @@ def window(mode: Mode, *, fresh: int, ended: bool, first: int, lead_s: float | N
     else:
         wanted = max(first, pace.least)
         if mode is Mode.HYBRID:
-            wanted = max(wanted, int(SHARE * (lead_s - pace.sound_s) / max(pace.step_s, 1e-6)))
+            wanted = max(wanted, pace.within(SHARE * lead_s))
     return fresh if fresh >= wanted else None
