@@ -14,7 +14,11 @@ sys.path.insert(0, str(HERE.parent))
 
 HAS_NEMO = bool(importlib.util.find_spec("torch"))
 # Without NeMo these cannot even be imported. `make test` says so when it cannot install it.
-collect_ignore = [] if HAS_NEMO else ["test_engine.py", "test_model.py", "test_service.py", "test_vocoder.py"]
+collect_ignore = (
+    []
+    if HAS_NEMO
+    else ["test_engine.py", "test_model.py", "test_one_at_a_time.py", "test_service.py", "test_vocoder.py"]
+)
 
 
 @pytest.fixture(scope="session")

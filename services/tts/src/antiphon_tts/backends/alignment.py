@@ -30,10 +30,10 @@ def aligned(tokens: list[str], spans: list[tuple[str, float, float]]) -> tuple[l
             begin = at
         if a == b and a:
             ends[a - 1] = at
-        total = sum(map(len, tokens[a:b])) or 1
+        total, stretch = sum(map(len, tokens[a:b])) or 1, at - begin
         for index in range(a, b):
             exact = b - a == d - c
-            share = (at - begin) * len(tokens[index]) / total
+            share = stretch * len(tokens[index]) / total
             starts[index] = spans[c + index - a][1] if exact else begin
             ends[index] = begin = spans[c + index - a][2] if exact else begin + share
     return starts, ends

@@ -107,6 +107,7 @@ class Engine:
             elif request in self._live:
                 self._drop(request)
                 self._waste(request.frames - request.heard)
+                self._lock.notify()  # for who waits for a slot
 
     def _work_on(self) -> None:
         try:

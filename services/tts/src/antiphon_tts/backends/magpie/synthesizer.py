@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Self
 
 from antiphon_runtime.errors import ConfigError, InvalidInput, ServiceError
@@ -73,8 +73,7 @@ class MagpieSynthesizer:
                 f"config.sampling.end_of_speech {rule!r} is no rule: ask for {', '.join(END_RULES)}",
                 reason="UNSUPPORTED_SAMPLING",
             )
-        given = {name: value for name in _FIELDS if (value := getattr(asked, name)) is not None}
-        return replace(self._defaults, **given)
+        return replace(self._defaults, **{name: value for name, value in asdict(asked).items() if value is not None})
 
     async def speak(self, line: Line, voice: Voice, deadline: float) -> AsyncGenerator[Speech, None]:
         loop = asyncio.get_running_loop()
@@ -107,9 +106,6 @@ class MagpieSynthesizer:
     def close(self) -> None:
         self._engine.close()
         self._reading.shutdown(cancel_futures=True)
-
-
-_FIELDS = ("temperature", "top_k", "seed", "end_of_speech")
 
 
 class _Ear:
