@@ -49,6 +49,7 @@ def load_magpie(own: MagpieSettings, device: torch.device) -> Any:
     """NeMo's model on its device. Raises ConfigError when it cannot be had, or is not of the kind that is served."""
     nemo_logging.setLevel(logging.ERROR)
     torch.set_num_threads(own.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = own.tf32
     magpie = checkpoint(own.model, own.codec)
     if (unfit := _unfit(magpie)) is not None:
         raise ConfigError(f"{PREFIX}MODEL: {own.model} {unfit}")

@@ -26,6 +26,9 @@ class MagpieSettings(BaseSettings):
     dtype: Annotated[
         str, Field(pattern="^(auto|bfloat16|float32)$", description="auto: bfloat16 on a GPU, else float32.")
     ] = "auto"
+    tf32: Annotated[
+        bool, Field(description="Let a GPU round float32 products to TF32: faster, and windows fit less exactly.")
+    ] = False
     threads: Annotated[int, Field(ge=1, description="CPU threads of the model.")] = 1
     guidance: Annotated[
         bool, Field(description="Classifier-free guidance, at twice the work; off for a distilled model.")
