@@ -1,10 +1,8 @@
 """Long silence, long noise, long speech."""
 
 import asyncio
-import os
 import tracemalloc
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,14 +10,13 @@ import pytest
 import soundfile as sf
 from platform_fixture import platform
 from raw_caller import dialled, speech
+from weights import needs_weights
 
 from antiphon.asr.v1 import asr_pb2, asr_pb2_grpc
 from antiphon.common.v1 import audio_pb2
 from antiphon.turn.v1 import turn_pb2, turn_pb2_grpc
-from antiphon_asr.weights import WEIGHTS
 from antiphon_bench import questions
 from antiphon_runtime.testing import Served, collect
-from antiphon_runtime.weights import DEFAULT_DIR, missing
 
 RATE = 16_000
 PCM = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=RATE)
@@ -106,12 +103,6 @@ async def test_a_sentence_of_a_minute_is_one_turn_with_one_answer() -> None:
         assert heard_s >= 60.4
 
 
-def weights_are_here() -> bool:
-    folder = Path(os.environ.get("ANTIPHON_MODELS_DIR", DEFAULT_DIR))
-    return not any(missing(folder, package) for package in WEIGHTS)
-
-
-needs_weights = pytest.mark.skipif(not weights_are_here(), reason="needs: antiphon models fetch")
 REAL = {"asr": "moonshine", "turn": "smart-turn"}
 
 

@@ -4,17 +4,16 @@ from pathlib import Path
 
 import grpc
 import pytest
+from weights import needs_weights
 
 from antiphon.common.v1 import audio_pb2
 from antiphon.tts.v1 import tts_pb2, tts_pb2_grpc
-from antiphon_asr.weights import WEIGHTS
 from antiphon_bench.asr.sets import Spoken
 from antiphon_bench.asr.stream import Pace, StreamConfig, connected
 from antiphon_bench.asr.wer import transcribe_set
 from antiphon_bench.process import running
 from antiphon_bench.tts.load import MODES, sentences
 from antiphon_runtime.testing import collect
-from antiphon_runtime.weights import DEFAULT_DIR, missing
 
 pytest.importorskip("hibari")
 
@@ -37,7 +36,7 @@ async def said(channel: grpc.aio.Channel, text: str, mode: str) -> bytes:
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(bool(missing(WEIGHTS, DEFAULT_DIR)), reason="no weights")
+@needs_weights
 @pytest.mark.parametrize("mode", ["stream", "batch"])
 async def test_what_the_voice_says_is_heard_as_it_was_written(tmp_path: Path, mode: str) -> None:
     async with (
