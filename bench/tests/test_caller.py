@@ -20,7 +20,7 @@ from antiphon_bench.errors import (
     Unreachable,
 )
 from antiphon_bench.recording import measure
-from antiphon_bench.testing import Manner, answering, tone
+from antiphon_bench.testing import KnownAgent, Manner, answering, tone
 
 # Calls take the time that they take.
 pytestmark = pytest.mark.slow
@@ -28,9 +28,12 @@ pytestmark = pytest.mark.slow
 WITHIN_MS = 25.0
 
 
-def as_heard(true_ms: float, call: Call) -> object:
-    """A latency is heard to 25 ms; what the machine kept the caller itself waiting, `late_ms`, can only add to it."""
-    longest = WITHIN_MS + call.line.late_ms
+def as_heard(true_ms: float, agent: KnownAgent, call: Call) -> object:
+    """A latency is heard to 25 ms; what the machine kept either side waiting can only add to it.
+
+    The end of speech waits to reach the agent, the answer waits to reach the caller, and the caller's tick to play it.
+    """
+    longest = WITHIN_MS + 2 * agent.late_ms + call.line.late_ms
     return pytest.approx(true_ms + (longest - WITHIN_MS) / 2, abs=(longest + WITHIN_MS) / 2)
 
 
@@ -50,7 +53,7 @@ async def test_the_latency_heard_is_the_latency_of_the_agent(question: Path) -> 
         assert [turn.outcome for turn in call.turns] == ["answered", "answered"]
         assert [turn.v2v_ms for turn in call.turns] == pytest.approx(agent.v2v_ms)
         assert [turn.turn_ids for turn in call.turns] == [("turn-1",), ("turn-2",)]
-        assert [turn.heard_v2v_ms for turn in call.turns] == [as_heard(true, call) for true in agent.v2v_ms]
+        assert [turn.heard_v2v_ms for turn in call.turns] == [as_heard(true, agent, call) for true in agent.v2v_ms]
 
     # 16 kHz: what the agent sends need not be at the rate of the recording.
     manners = [Manner(delay_s=0.15), Manner(delay_s=0.6, rate_hz=16_000), Manner(delay_s=1.5, ahead=True)]
@@ -98,7 +101,7 @@ async def test_the_caller_waits_for_a_greeting_to_end(question: Path) -> None:
     assert [turn.outcome for turn in call.turns] == ["answered"]
     assert call.measured.overlaps == ()
     assert call.measured.turns[0].caller_start_s > 1.5
-    assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], call)
+    assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], agent, call)
 
 
 async def test_a_barge_in_is_measured_and_drops_what_was_buffered(question: Path) -> None:
@@ -110,7 +113,7 @@ async def test_a_barge_in_is_measured_and_drops_what_was_buffered(question: Path
     # The agent yields to the first frame of speech: without the drop, 2.4 s of its answer would still be heard.
     assert second.barge_in_ms is not None
     assert second.barge_in_ms < 200 + call.line.late_ms
-    assert second.heard_v2v_ms == as_heard(agent.v2v_ms[1], call)
+    assert second.heard_v2v_ms == as_heard(agent.v2v_ms[1], agent, call)
 
 
 async def test_no_answer_is_an_outcome_and_the_call_goes_on(question: Path) -> None:
@@ -124,7 +127,7 @@ async def test_an_answer_that_the_server_does_not_report_is_still_measured(quest
     async with answering(Manner(reports=False)) as agent:
         call = await place_call(agent.url, [question], timeout_s=1.0)
     assert call.turns[0].outcome == "unreported"
-    assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], call)
+    assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], agent, call)
 
 
 async def test_a_pause_that_makes_two_turns_of_one_file_keeps_both(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ async def test_a_pause_that_makes_two_turns_of_one_file_keeps_both(tmp_path: Pat
     assert turn.turn_ids == ("turn-1", "turn-2")
     assert (turn.heard, turn.answered) == ("question 1 question 2", "answer 1 answer 2")
     assert turn.v2v_ms == pytest.approx(agent.v2v_ms[1])
-    assert turn.heard_v2v_ms == as_heard(agent.v2v_ms[1], call)
+    assert turn.heard_v2v_ms == as_heard(agent.v2v_ms[1], agent, call)
 
 
 async def test_malformed_frames_are_counted_and_ignored(question: Path) -> None:
@@ -196,7 +199,7 @@ async def test_a_server_that_dies_leaves_what_was_recorded(question: Path) -> No
     call = dropped.value.call
     assert call is not None
     assert [turn.outcome for turn in call.turns] == ["unreported"]
-    assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], call)
+    assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], agent, call)
 
 
 async def test_a_call_needs_something_to_say(unused_tcp_port: int) -> None:

@@ -23,6 +23,7 @@ frames_pb2: Any = generated
 _RATE_HZ = 24_000
 _FRAME_S = 0.040
 _VOICED = 0.005
+_TICK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,13 @@ class Manner:
 
 @dataclass(slots=True)
 class KnownAgent:
-    """A running agent, and what happened: true latencies, times at which frames arrived, paths asked for."""
+    """A running agent, and what happened: true latencies, times at which frames arrived, paths asked for.
+
+    `late_ms` is the worst delay of a 5 ms tick: no hand-over between the agent and a caller on its loop was later.
+    """
 
     url: str = ""
+    late_ms: float = 0.0
     v2v_ms: list[float] = field(default_factory=list)
     arrivals_s: list[float] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -75,7 +80,18 @@ async def answering(manner: Manner) -> AsyncIterator[KnownAgent]:
 
     async with serve(call, "127.0.0.1", 0, process_request=gate, compression=None) as server:
         known.url = f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
-        yield known
+        watch = asyncio.create_task(_watch(known), name="watch")
+        try:
+            yield known
+        finally:
+            watch.cancel()
+
+
+async def _watch(known: KnownAgent) -> None:
+    while True:
+        due = time.monotonic() + _TICK_S
+        await asyncio.sleep(_TICK_S)
+        known.late_ms = max(known.late_ms, (time.monotonic() - due) * 1000)
 
 
 class _Conversation:

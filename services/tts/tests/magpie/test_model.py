@@ -1,16 +1,18 @@
 """The model over slots says what NeMo's own loop says, whoever else is in the batch."""
 
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from speaking import TEXTS, codes, prompt, settings, solo
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from antiphon_tts.backends.magpie.drawing import draw, random_numbers
-from antiphon_tts.backends.magpie.loading import make_model
+from antiphon_tts.backends.magpie.loading import load_magpie, make_model
+from antiphon_tts.backends.magpie.model import SlotModel, shape_of
 from antiphon_tts.backends.magpie.prompt import Drawing, Prompt
+from antiphon_tts.backends.magpie.slots import Slots
 
 
 def nemos(magpie: Any, asked: Prompt, *, steps: int) -> Any:
@@ -83,37 +85,24 @@ def test_one_seed_says_one_thing_and_another_another(magpie: Any, tmp_path: Any)
 def test_a_batch_filled_up_to_a_fixed_size_says_the_same(magpie: Any, tmp_path: Any) -> None:
     asked = prompt(magpie, TEXTS[0])
     plain = make_model(magpie, settings(tmp_path), 4)
-    from antiphon_tts.backends.magpie.model import SlotModel
-
     fixed = SlotModel(magpie, plain.slots, buckets=(4,))
     assert torch.equal(solo(fixed, asked, slot=2), solo(plain, asked, slot=2))
     assert not torch.isnan(plain.slots.keys).any()
 
 
-class Looks(TorchDispatchMode):
-    """Counts what makes a host wait for its device: reading a value, and shapes that depend on one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_step_looks_at_the_host_once_at_its_end(magpie: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model(magpie, settings(tmp_path), 4)
-    model.prefill(range(4), [prompt(magpie, text) for text in TEXTS[:4]])
-    read: list[int] = []
-    told = model._told
-    with Looks() as looks:
-        monkeypatch.setattr(model, "_told", lambda result, rows: read.append(looks.count) or told(result, rows))
-        for step in range(1, 6):
-            model.step(range(4), model.positions(step), 60)
-        assert read == [0] * 5
-        torch.ones(1).item()
-        assert looks.count == 1
+def test_a_step_keeps_to_its_device_and_looks_at_no_value(tiny: Path) -> None:
+    """On the device `meta`, which has shapes but no values, and refuses what is on another: as a GPU is to its host."""
+    magpie = load_magpie(settings(tiny), torch.device("cpu"))
+    context = magpie._buffers["_baked_embedding_T"]
+    magpie.to("meta", torch.bfloat16)
+    magpie._buffers["_baked_embedding_T"] = context
+    shape = shape_of(magpie, guidance=True, tokens=64)
+    model = SlotModel(magpie, Slots(shape, 4, torch.device("meta"), torch.bfloat16))
+    with torch.inference_mode():
+        told = model._advanced(torch.arange(3, device="meta"), 256, 64)
+    assert (told.shape, told.device.type, told.dtype) == ((3, 2), "meta", torch.long)
+    with pytest.raises(RuntimeError, match="meta"):
+        model._told(told, 3)
 
 
 def test_without_guidance_a_stream_takes_half_the_memory(magpie: Any, tmp_path: Any) -> None:

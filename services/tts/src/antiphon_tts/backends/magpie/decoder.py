@@ -73,7 +73,7 @@ class CachedDecoder:
         slots = self._slots
         both = slots.both(rows)
         at = slots.position[rows].repeat(slots.shape.branches)
-        slots.known[both, at] = True
+        slots.known[both, at] = torch.ones_like(at, dtype=torch.bool)
         known = slots.known[both, :length][:, None, None]
         text_known = slots.text_known[both, :width][:, None, None]
         near = slots.prior[rows, :width].repeat(slots.shape.branches, 1)[:, None, None]

@@ -58,7 +58,8 @@ class Slots:
         self.known = zeros(every, shape.positions, of=torch.bool)
         self.text_known = zeros(every, shape.tokens, of=torch.bool)
         # What fills a batch up attends to something, or its softmax would be of nothing.
-        self.known[:, 0] = self.text_known[:, 0] = True
+        self.known[:, 0].fill_(True)
+        self.text_known[:, 0].fill_(True)
         self.position = zeros(self.rows, of=torch.long)
         self.step = zeros(self.rows, of=torch.long)
         self.codes = zeros(self.rows, shape.codebooks, shape.frames, of=torch.long)
