@@ -1,8 +1,8 @@
 """Checkpoints of Magpie's architecture with random weights: for tests and benches, where no weights are.
 
 `antiphon-tts-random tiny.nemo` makes a Magpie and its codec, tiny.codec.nemo. What it says is noise without an end, but
-always the same: set FRAMES_PER_TOKEN with it. `--size full` has the shape of the 357M model; `--look-ahead` a codec
-that is not causal.
+always the same: set FRAMES_PER_TOKEN with it. `--size full` is as wide and deep as the released model; `--look-ahead`
+makes a codec that is not causal.
 """
 
 import argparse
@@ -34,8 +34,8 @@ class Size:
 SIZES = {
     "tiny": Size(2, 2, 64, 4, 32, 32, 32, 32, (16, 8, 4, 2)),
     "mid": Size(3, 6, 256, 4, 64, 128, 32, 128, (8, 8, 4, 2, 2)),
-    # Magpie's published sizes, 357 million parameters with its text encoder; the codec's are those of NeMo's NanoCodec
-    # at 21.5 frames a second. That the released checkpoint is built of just these is assumed.
+    # As in NeMo's examples/tts/conf/magpietts/magpietts_multilingual_v2_lhotse.yaml, the codec as its NanoCodec at 21.5
+    # frames a second: 241 and 32 million parameters. That the released 357 million are built alike is assumed.
     "full": Size(6, 12, 768, 12, 128, 256, 32, 864, (8, 8, 4, 2, 2)),
 }
 
