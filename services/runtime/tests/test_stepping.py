@@ -1,10 +1,11 @@
 """What engines on a thread of their own share."""
 
 import asyncio
+import os
 
 import pytest
 
-from antiphon_runtime.stepping import RealTimeFactor, deliver, started
+from antiphon_runtime.stepping import RealTimeFactor, deliver, host_bytes, started
 
 
 def test_the_real_time_factor_forgets_what_is_long_past() -> None:
@@ -35,3 +36,8 @@ def test_what_comes_after_the_end_of_the_loop_is_nobodys() -> None:
     loop.close()
     deliver(loop, [lambda: pytest.fail("told")])
     deliver(None, [lambda: pytest.fail("told")])
+
+
+def test_the_hosts_memory_is_some_of_what_it_has() -> None:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < host_bytes() <= whole

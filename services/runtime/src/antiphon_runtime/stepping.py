@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import math
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -69,3 +71,12 @@ def deliver(loop: asyncio.AbstractEventLoop | None, deliveries: Sequence[Deliver
         loop.call_soon_threadsafe(make)
     except RuntimeError:  # the loop has ended, and with it everybody who would be told
         log.debug("results came after the end of the event loop")
+
+
+def host_bytes() -> int:
+    """Memory that can still be had on the host; half of it all where the kernel does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -1,7 +1,6 @@
 """From settings to an engine that is warm. Importing this imports torch and NeMo, which takes seconds."""
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from nemo.utils import logging as nemo_logging
 from omegaconf import open_dict
 
 from antiphon_runtime.errors import ConfigError
+from antiphon_runtime.stepping import host_bytes
 
 from .. import Sampling
 from .engine import Engine
@@ -121,13 +121,7 @@ def _field(field: Field) -> tuple[int, int, float]:
 
 def free_bytes(device: torch.device) -> int:
     """Memory that can still be had on the device."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else host_bytes()
 
 
 def warm_up(own: MagpieSettings) -> Callable[[SlotModel, Vocoder], None]:
