@@ -15,6 +15,7 @@ MODEL_LIBRARIES = {
     "onnxruntime",
     "hibari",
     "xllamacpp",
+    "gguf",
     "nemo",
     "nemo_text_processing",
     "torch",
@@ -99,7 +100,7 @@ OWNERS = {
         "onnxruntime": "hibari",
         **dict.fromkeys(("torch", "nemo", "omegaconf", "nemo_text_processing"), "magpie"),
     },
-    "llm": {"xllamacpp": "llamacpp"},
+    "llm": {"jinja2": "llamacpp", "gguf": "llamacpp"},
     "turn": {"onnxruntime": "smart_turn", "pipecat": "smart_turn"},
 }
 

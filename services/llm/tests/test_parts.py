@@ -1,11 +1,8 @@
 """The llama.cpp backend's parts that need no model."""
 
-import asyncio
 import json
-import threading
 
 from antiphon_llm.backends.llamacpp.grammar import tool_grammar
-from antiphon_llm.backends.llamacpp.mailbox import Mailbox
 from antiphon_llm.backends.llamacpp.places import Places
 from antiphon_llm.backends.llamacpp.prompt import prompt
 from antiphon_llm.conversation import Choice, Message, Tool, read_messages
@@ -54,21 +51,6 @@ def test_warm_slots_are_used_one_by_one() -> None:
     places = Places(3)
     places.warmed("S")
     assert len({take(places, f"S {name}") for name in "abc"}) == 3
-
-
-async def test_text_is_joined_while_its_reader_is_slow() -> None:
-    mailbox = Mailbox()
-
-    def engine() -> None:
-        for number in range(1000):
-            mailbox.put(f"{number} ")
-        mailbox.close()
-
-    thread = threading.Thread(target=engine)
-    thread.start()
-    await asyncio.get_running_loop().run_in_executor(None, thread.join)
-    pieces = [piece async for piece in mailbox]
-    assert pieces == ["".join(f"{number} " for number in range(1000))]
 
 
 def test_tools_and_results_become_plain_turns() -> None:

@@ -38,9 +38,10 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The next piece of the answer."""
+    """The next piece of the answer, of so many tokens."""
 
     text: str
+    tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,12 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """In tokens. `dropped_messages`: the oldest ones, which the model's context had no room for."""
+
     prompt_tokens: int
     cached_tokens: int
     output_tokens: int
+    dropped_messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""llama.cpp in this process, through xllamacpp's server object."""
+"""llama.cpp in this process."""
 
 from .model import LlamaCpp
 

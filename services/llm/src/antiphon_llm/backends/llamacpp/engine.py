@@ -1,199 +1,249 @@
-"""xllamacpp's server object: what it is asked, what it answers, and how it is stopped."""
+"""The scheduler: one thread that evaluates, in each step, a token of every answer and a piece of one prompt."""
 
-import os
-import secrets
-import tempfile
+import asyncio
+import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from antiphon_runtime.errors import BackendFailed, ConfigError, InvalidInput
+from antiphon_runtime.errors import BackendFailed, Unavailable
+from antiphon_runtime.stepping import Delivery, deliver, started
 
-from .. import Sampling
-from .prompt import Turn
+from ...grants import Allowance
+from .. import Reason
+from .context import Context, Row
+from .job import Job, Listener, Request
+from .memory import Memory
+from .sampler import Sampler
 from .settings import LlamaCppSettings
+from .weights import Weights
 
-# llama.cpp takes 32 bits, of which the last value stands for "random".
-SEEDS = 2**32 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request: go on after `turns`, and after `said` of the answer, for at most `max_tokens`."""
-
-    slot: int
-    turns: tuple[Turn, ...]
-    max_tokens: int
-    sampling: Sampling
-    grammar: str = ""
-    said: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a request ended. `shown_tokens` of the `output_tokens` are in the text; the rest are half a character.
-
-    `began_s` and `ended_s` are on time.monotonic's clock; `first_token_s` is from `began_s`, by the engine.
-    """
-
-    finished: bool
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    shown_tokens: int
-    began_s: float
-    first_token_s: float
-    ended_s: float
+log = logging.getLogger(__name__)
 
 
 class Engine:
-    """A loaded model. `ask` blocks, and may be called from as many threads as there are slots."""
+    """Turns over one model. All but the thread's own part is called on one event loop; nothing waits for the thread.
 
-    def __init__(self, path: Path, settings: LlamaCppSettings, slots: int) -> None:
-        """Raises ConfigError when the model or the library cannot be loaded."""
-        # libgomp reads this when it is loaded, with xllamacpp. Spinning threads starve the other processes of the
-        # machine: with two busy ones beside it, not one prompt was finished in 24 s.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        import xllamacpp
+    Of several prompts the one with the least left goes first. A turn that rests costs nothing: it is not stepped.
+    """
 
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_parallel = slots
-        params.n_ctx = settings.n_ctx * slots
-        params.n_gpu_layers = settings.gpu_layers
-        params.n_batch = params.n_ubatch = settings.n_batch
-        params.cpuparams_batch.n_threads = settings.threads
-        params.cpuparams.n_threads = settings.decode_threads
-        params.use_jinja = True
-        params.fit_params = False
-        # Slots are chosen here (places.py), so nothing is gained by a second cache of up to 8 GB.
-        params.cache_ram_mib = 0
-        params.cache_idle_slots = False
-        params.endpoint_metrics = True
-        params.verbosity = 0
-        self._repeat_penalty = settings.repeat_penalty
-        self._server = _started(xllamacpp, params)
+    def __init__(self, own: LlamaCppSettings, weights: Weights, slots: int) -> None:
+        """Raises ConfigError when the slots cannot be had."""
+        self.weights = weights
+        self.context = Context(weights, slots, own)
+        self._memory = Memory(self.context, slots)
+        self._own = own
+        self._lock = threading.Condition()
+        self._live: list[Job] = []
+        self._gone: list[Job] = []
+        self._closing = self._lost = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.evaluated = self.generated = 0
 
-    def ask(self, ask: Ask, stop: threading.Event, on_text: Callable[[str], None]) -> Answer:
-        """Generates until the answer ends, `max_tokens` are reached, or `stop` is set.
-
-        Raises InvalidInput when the engine refuses the request, such as for its length.
-        """
-        reply = _Reply(stop, on_text)
-        self._server.handle_chat_completions(self._request(ask), reply.take)
-        return reply.answer()
-
-    def counts(self) -> Mapping[str, float]:
-        """The engine's own counters, such as "tokens_predicted_total"."""
-        lines = str(self._server.handle_metrics()).splitlines()
-        pairs = (line.removeprefix("llamacpp:").split() for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+    def start(self, openings: Sequence[bytes]) -> None:
+        """Starts the thread, which evaluates and keeps the openings. Blocks until it has. Raises what that raised."""
+        self._thread = started("llamacpp", lambda: self._warm(openings), self._work)
 
     def close(self) -> None:
-        """Blocks until the engine's threads have ended. Nothing may be asked any more."""
-        self._server = None
+        """Waits for the step in progress; drops the rest."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+        if self._thread:
+            self._thread.join()
+        self.context.close()
+        self.weights.close()
 
-    def _request(self, ask: Ask) -> dict[str, Any]:
-        messages = [{"role": turn.role, "content": turn.text} for turn in ask.turns]
-        if ask.said:
-            messages.append({"role": "assistant", "content": ask.said})
-        request: dict[str, Any] = {
-            "messages": messages,
-            "id_slot": ask.slot,
-            "cache_prompt": True,
-            "max_tokens": ask.max_tokens,
-            "temperature": ask.sampling.temperature,
-            "top_p": ask.sampling.top_p,
-            "repeat_penalty": self._repeat_penalty,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "timings_per_token": True,
-            "return_progress": True,
-            "chat_template_kwargs": {"enable_thinking": False},
-        }
-        if ask.sampling.seed is not None:
-            request["seed"] = ask.sampling.seed % SEEDS
-        if ask.grammar:
-            request["grammar"] = ask.grammar
-        return request
+    @property
+    def idle(self) -> bool:
+        """Whether the thread has nothing to do, nor to clean up."""
+        return not (self._live or self._gone)
 
+    def ask(self, request: Request, listener: Listener, allowance: Allowance | None) -> Job:
+        """Begins a turn, whose slot nobody else uses. Without an allowance it is bounded only by its most tokens.
 
-def _started(xllamacpp: Any, params: Any) -> Any:
-    """The server. It insists on listening for HTTP, so it gets a socket that nobody can reach, and a key."""
-    with tempfile.TemporaryDirectory() as folder:
-        params.hostnames = [str(Path(folder) / "unused.sock")]
-        params.api_keys = [secrets.token_hex(16)]
-        params.endpoint_slots = False
-        params.ui = False
+        Raises Unavailable when the engine has failed.
+        """
+        with self._lock:
+            if self._lost:
+                raise _gone()
+            self._loop = asyncio.get_running_loop()
+            job = Job(request, listener, allowance or Allowance(request.max_tokens))
+            self._live.append(job)
+            self._lock.notify()
+            return job
+
+    def go_on(self, job: Job, allowance: Allowance) -> None:
+        """Lets a turn that rests go on."""
+        with self._lock:
+            job.allowance = allowance
+            self._lock.notify()
+
+    def release(self, job: Job) -> None:
+        """Ends a turn: a step that still runs for it is nobody's."""
+        with self._lock:
+            if job in self._live:
+                self._drop(job)
+                self._lock.notify()
+
+    def _drop(self, job: Job) -> None:
+        self._live.remove(job)
+        self._gone.append(job)
+
+    def _warm(self, openings: Sequence[bytes]) -> None:
+        """Keeps the openings, and runs the model, so that its first turn is not slower than others."""
+        for text in openings or (b"Hello",):
+            plan = self._memory.begin(0, text, b"")
+            while plan.pending:
+                tokens = plan.pending[: self._own.n_batch]
+                position = self._memory.position(0)
+                self.context.evaluate([Row(0, token, position + n, False) for n, token in enumerate(tokens)])
+                del plan.pending[: len(tokens)]
+                self._memory.evaluated(0, tokens, plan)
+            if openings:
+                self._memory.keep(0, text)
+            self._memory.clear(0)
+
+    def _work(self) -> None:
         try:
-            return xllamacpp.Server(params)
-        except (RuntimeError, ValueError) as error:
-            raise ConfigError(f"llama.cpp cannot load {params.model.path}: {error}") from error
+            while (jobs := self._next()) is not None:
+                self._step(jobs)
+        except Exception:
+            log.exception("the language model's engine has failed")
+            self._lose()
 
+    def _lose(self) -> None:
+        """Every turn fails, and no other is taken."""
+        with self._lock:
+            self._lost = True
+            failed, self._live = self._live, []
+        self._tell([_failing(job) for job in failed])
 
-class _Reply:
-    """Reads one request's chunks, on the thread that asked."""
+    def _next(self) -> list[Job] | None:
+        """The turns to step; None at the end."""
+        while True:
+            with self._lock:
+                gone, self._gone = self._gone, []
+                ready = [job for job in self._live if job.allowance]
+                if not (gone or ready or self._closing):
+                    self._lock.wait()
+                    continue
+                closing = self._closing
+                gone += self._live if closing else []
+            for job in gone:
+                if job.begun:
+                    job.sampler.close()
+            if closing:
+                return None
+            if begun := [job for job in ready if job.begun or self._begin(job)]:
+                return begun
 
-    def __init__(self, stop: threading.Event, on_text: Callable[[str], None]) -> None:
-        self._stop = stop
-        self._on_text = on_text
-        self._began_s: float | None = None
-        self._finish = ""
-        self._shown = 0
-        self._last: Mapping[str, Any] = {}
-        self._failure: Exception | None = None
-
-    def take(self, chunk: Any) -> bool:
-        """Takes a chunk; True tells the engine to stop. What is raised here would be lost in it, so it is kept."""
+    def _begin(self, job: Job) -> bool:
+        job.began_s = time.monotonic()
+        request = job.request
         try:
-            self._read(chunk)
-        except Exception as error:
-            self._failure = error
-        return self._failure is not None or self._stop.is_set()
+            job.sampler = Sampler(
+                self.context, request.sampling, request.seed, request.grammar, self._own.repeat_penalty
+            )
+        except BackendFailed as error:
+            self._tell(self._failed(job, error))
+            return False
+        job.plan = self._memory.begin(request.slot, request.text, request.opening)
+        job.prompt_tokens, job.begun = job.plan.cached + len(job.plan.pending), True
+        return True
 
-    def _read(self, chunk: Mapping[str, Any]) -> None:
-        if "error" in chunk:
-            raise _refusal(chunk["error"])
-        if self._began_s is None:
-            self._began_s = time.monotonic()
-        for choice in chunk.get("choices", ()):
-            self._finish = choice.get("finish_reason") or self._finish
-            if text := choice.get("delta", {}).get("content"):
-                self._shown = chunk["timings"]["predicted_n"]
-                self._on_text(text)
-        if "usage" in chunk:
-            self._last = chunk
+    def _step(self, jobs: Sequence[Job]) -> None:
+        """Steps the turns together; where that fails one by one, so that only who fails does."""
+        answering = [job for job in jobs if not job.reads]
+        reading = min((job for job in jobs if job.reads), key=lambda job: len(job.plan.pending), default=None)
+        rows = [Row(job.request.slot, job.next, self._memory.position(job.request.slot), True) for job in answering]
+        part = self._next_part(reading) if reading else []
+        rows += _rows(reading, part, self._memory) if reading else []
+        try:
+            self.context.evaluate(rows)
+        except BackendFailed as error:
+            self._retry(jobs, error)
+            return
+        self.evaluated += len(rows)
+        for job in answering:
+            self._memory.evaluated(job.request.slot, [job.next])
+        told: list[Delivery] = []
+        for number, job in enumerate(answering):
+            told += self._chosen(job, number)
+        if reading:
+            del reading.plan.pending[: len(part)]
+            self._memory.evaluated(reading.request.slot, part, reading.plan)
+            if not reading.reads:
+                told += self._chosen(reading, len(rows) - 1)
+        self._tell(told)
 
-    def answer(self) -> Answer:
-        """Raises what went wrong; a stopped request has zeros for what the engine did not get to say."""
-        if self._failure:
-            raise self._failure
-        if not self._last and not self._stop.is_set():
-            raise BackendFailed("the engine ended a request without saying how")
-        usage, timings = self._last.get("usage", {}), self._last.get("timings", {})
+    def _retry(self, jobs: Sequence[Job], error: BackendFailed) -> None:
+        if len(jobs) > 1:
+            for job in jobs:
+                self._step([job])
+            return
+        log.warning("a turn failed: %s", error)
+        self._memory.clear(jobs[0].request.slot)
+        self._tell(self._failed(jobs[0], error))
+
+    def _next_part(self, job: Job) -> list[int]:
+        opening = job.plan.opening_tokens - self._memory.position(job.request.slot)
+        return job.plan.pending[: min(self._own.n_batch, opening) if opening > 0 else self._own.n_batch]
+
+    def _chosen(self, job: Job, row: int) -> list[Delivery]:
+        """Chooses the turn's next token, and what is to be told of it."""
+        with self._lock:
+            allowance = job.allowance
+            if job not in self._live or allowance is None:
+                return []
+        token = job.sampler.choose(row)
         now_s = time.monotonic()
-        return Answer(
-            finished=self._finish == "stop",
-            prompt_tokens=usage.get("prompt_tokens", 0),
-            cached_tokens=timings.get("cache_n", 0),
-            output_tokens=usage.get("completion_tokens", 0),
-            shown_tokens=self._shown,
-            began_s=now_s if self._began_s is None else self._began_s,
-            first_token_s=timings.get("prompt_ms", 0.0) / 1000,
-            ended_s=now_s,
-        )
+        if self.weights.is_end(token):
+            return self._finished(job, Reason.STOP, now_s)
+        job.first_s = job.first_s or now_s
+        job.next, job.output = token, job.output + 1
+        self.generated += 1
+        text = job.characters.decode(self.weights.piece(token))
+        told: list[Delivery] = [lambda: job.listener.on_text(text, 1)]
+        goes_on = allowance.spend(text)
+        full = self._memory.position(job.request.slot) + 1 >= self.context.length
+        if full or job.output >= job.request.max_tokens:
+            return told + self._finished(job, Reason.LENGTH, now_s)
+        return told if goes_on else told + self._rested(job, allowance.used)
+
+    def _rested(self, job: Job, used: int) -> list[Delivery]:
+        with self._lock:
+            job.allowance = None
+        return [lambda: job.listener.on_rested(used)]
+
+    def _finished(self, job: Job, reason: Reason, now_s: float) -> list[Delivery]:
+        ended, last = job.ended(reason, now_s), job.characters.decode(b"", True)
+        return self._over(job, [lambda: job.listener.on_text(last, 0), lambda: job.listener.on_ended(ended)])
+
+    def _failed(self, job: Job, error: Exception) -> list[Delivery]:
+        return self._over(job, [lambda: job.listener.on_failure(error)])
+
+    def _over(self, job: Job, told: list[Delivery]) -> list[Delivery]:
+        with self._lock:
+            if job not in self._live:
+                return []
+            self._drop(job)
+        return told
+
+    def _tell(self, told: list[Delivery]) -> None:
+        deliver(self._loop, told)
 
 
-def _refusal(error: Mapping[str, Any]) -> Exception:
-    message = str(error.get("message", "unknown error"))
-    if error.get("type") == "exceed_context_size_error":
-        return InvalidInput(
-            f"the conversation has {error.get('n_prompt_tokens')} tokens: the model's context has {error.get('n_ctx')}",
-            reason="CONTEXT_OVERFLOW",
-        )
-    if error.get("code") == 400:
-        return InvalidInput(f"the model cannot take this conversation: {message}", reason="REFUSED_BY_MODEL")
-    return BackendFailed(message)
+def _gone() -> Unavailable:
+    return Unavailable("the language model's engine has failed", reason="ENGINE_LOST")
+
+
+def _failing(job: Job) -> Delivery:
+    return lambda: job.listener.on_failure(_gone())
+
+
+def _rows(job: Job, part: Sequence[int], memory: Memory) -> list[Row]:
+    slot, ends = job.request.slot, len(part) == len(job.plan.pending)
+    first, last = memory.position(slot), len(part) - 1
+    return [Row(slot, token, first + n, ends and n == last) for n, token in enumerate(part)]

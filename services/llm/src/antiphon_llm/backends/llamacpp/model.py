@@ -1,9 +1,8 @@
-"""The loaded model: turns on the engine's slots, each at most one thread's work."""
+"""The loaded model: turns on the engine's slots."""
 
 import json
-import threading
-from collections.abc import AsyncIterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Self
@@ -12,29 +11,35 @@ from antiphon_runtime.errors import ConfigError, InvalidInput
 from antiphon_runtime.settings import read_settings
 from antiphon_runtime.weights import require
 
-from ...conversation import Choice, read_messages, read_tools
+from ...conversation import Choice, Message, read_messages, read_tools
 from ...grants import Grants
 from ...settings import Settings
 from ...weights import SMOLLM2, SMOLLM2_FILE
-from .. import Event, Generation, Sampling
-from .engine import Ask, Engine
+from .. import Event, Generation
+from .engine import Engine
+from .fitting import fitted
+from .job import Request
+from .library import opened
 from .places import Places
 from .prompt import Prompt, prompt
-from .prompt import Turn as Said
+from .sampler import SEEDS
 from .settings import LlamaCppSettings
+from .template import Template
 from .turn import Turn
+from .weights import Weights
 
-GREEDY = Sampling(temperature=0.0, top_p=1.0)
+# The share of the context that is kept for an answer, when the turn may be so long.
+ANSWER = 4
 
 
 class LlamaCpp:
-    def __init__(self, engine: Engine, slots: int, name: str, tool_result_role: str = "system") -> None:
-        self.name = name
-        self._engine = engine
+    def __init__(self, engine: Engine, template: Template, own: LlamaCppSettings, slots: int, path: Path) -> None:
+        self.name = path.stem
+        self.path = path
+        self.engine = engine
+        self._template = template
+        self._own = own
         self._places = Places(slots)
-        self._tool_result_role = tool_result_role
-        self._slots = slots
-        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="llamacpp")
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -44,44 +49,70 @@ class LlamaCpp:
         if not path.is_file():
             raise ConfigError(f"there is no model at {path}")
         warm = _warm_prompt(own)
-        model = cls(Engine(path, own, settings.slots), settings.slots, path.stem, own.tool_result_role)
+        weights = Weights(opened(), path, own.gpu_layers)
+        template = Template(weights.template, bos=weights.bos, eos=weights.eos)
+        model = cls(Engine(own, weights, settings.slots), template, own, settings.slots, path)
         model.warm(warm)
         return model
 
     def warm(self, warm: Prompt | None) -> None:
-        """Evaluates the prompt in every slot; without one, runs the model once in each. Blocks.
+        """Evaluates the prompt for conversations that begin with it, and starts the engine. Blocks.
 
         Raises ConfigError when the prompt is not one that the model can take.
         """
-        turns = warm.turns if warm else ()
-        if not turns or turns[-1].role == "assistant":  # so that the template's start of a user's turn is warm as well
-            turns = (*turns, Said("user", ""))
         try:
-            for slot in range(self._slots):
-                self._engine.ask(Ask(slot, turns, 2, GREEDY), threading.Event(), lambda text: None)
+            text = self._template.opening(warm.turns) if warm else b""
         except InvalidInput as error:
             raise ConfigError(f"the model cannot be warmed: {error}") from error
-        if warm:
-            self._places.warmed(warm.whole)
+        if (tokens := len(self.engine.weights.tokens(text, first=True))) >= self.engine.context.length:
+            raise ConfigError(
+                f"the warm prompt has {tokens} tokens: the model's context has {self.engine.context.length}"
+            )
+        self.engine.start([text] if text else [])
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:
-        asked = prompt(generation.messages, generation.tools, generation.choice, self._tool_result_role)
+        messages, dropped = self._fitted(generation)
+        asked = self._prompt(messages, generation)
         with self._places.hold(asked.whole, asked.answered) as slot:
-            turn = Turn(self._engine, self._threads, slot, asked, generation)
+            # One seed for a whole turn, however many grants it is made of.
+            sampling = generation.sampling
+            request = Request(
+                slot=slot,
+                text=self._template.text(asked.turns),
+                opening=self._template.opening(asked.turns[:1]),
+                sampling=sampling,
+                seed=secrets.randbelow(SEEDS) if sampling.seed is None else sampling.seed,
+                grammar=asked.grammar,
+                max_tokens=generation.max_tokens,
+            )
+            turn = Turn(self.engine, request, generation, dropped)
             try:
                 async with aclosing(turn.events(grants)) as events:
                     yield events
             finally:
-                await turn.stop()
+                turn.stop()
 
-    def counts(self) -> Mapping[str, float]:
-        """The engine's own counters, such as "tokens_predicted_total"."""
-        return self._engine.counts()
+    def counts(self) -> Mapping[str, int]:
+        """The tokens that were evaluated, and chosen, since the engine began."""
+        return {"evaluated": self.engine.evaluated, "generated": self.engine.generated}
 
     def close(self) -> None:
-        self._threads.shutdown()
-        self._engine.close()
+        self.engine.close()
+
+    def _fitted(self, generation: Generation) -> tuple[Sequence[Message], int]:
+        length = self.engine.context.length
+        room = min(generation.max_tokens, length // ANSWER)
+
+        def count(messages: Sequence[Message]) -> int:
+            text = self._template.text(self._prompt(messages, generation).turns)
+            # No token is less than a byte.
+            return len(text) if len(text) + room <= length else len(self.engine.weights.tokens(text, first=True))
+
+        return fitted(generation.messages, length, room, count)
+
+    def _prompt(self, messages: Sequence[Message], generation: Generation) -> Prompt:
+        return prompt(messages, generation.tools, generation.choice, self._own.tool_result_role)
 
 
 def _warm_prompt(settings: LlamaCppSettings) -> Prompt | None:
