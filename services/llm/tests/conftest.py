@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,13 @@ import pytest_asyncio
 
 from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
 from antiphon_llm.backends.llamacpp import LlamaCpp
+from antiphon_llm.backends.openai import OpenAI
 from antiphon_llm.backends.stub import StubModel, StubSettings
 from antiphon_llm.service import SERVICE, build
 from antiphon_llm.settings import Settings
+from antiphon_llm.weights import SMOLLM2, SMOLLM2_FILE
 from antiphon_runtime.testing import Served, collect, serving
+from antiphon_runtime.weights import DEFAULT_DIR, require
 
 SLOTS = 2
 SCRIPT = 'One two three four five six.|You said {last}|tool:look_up {"query": "whales"}|They are large.'
@@ -108,9 +111,36 @@ async def real_llm() -> AsyncIterator[Llm]:
         yield llm
 
 
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[Any]:
+    """A real OpenAI-compatible server: llama.cpp's own, with SmolLM2, on a free port."""
+    xllamacpp = pytest.importorskip("xllamacpp")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(require(DEFAULT_DIR, SMOLLM2) / SMOLLM2_FILE)
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.n_parallel, params.n_ctx = SLOTS, 2048 * SLOTS
+    params.use_jinja, params.ui, params.endpoint_metrics, params.verbosity = True, False, True, 0
+    params.n_batch = params.n_ubatch = 64
+    yield xllamacpp.Server(params)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def openai_llm(llama_server: Any) -> AsyncIterator[Llm]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANTIPHON_LLM_OPENAI__BASE_URL", f"{llama_server.listening_address}/v1")
+        model = await asyncio.to_thread(OpenAI.load, Settings(slots=SLOTS))
+    async for llm in _serve(model):
+        yield llm
+
+
+BACKENDS = ("stub_llm", "real_llm", "openai_llm")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "llm" in metafunc.fixturenames:
-        metafunc.parametrize("llm", ["stub_llm", pytest.param("real_llm", marks=pytest.mark.real)], indirect=True)
+        marks = {"stub_llm": ()}
+        params = [pytest.param(name, marks=marks.get(name, pytest.mark.real)) for name in BACKENDS]
+        metafunc.parametrize("llm", params, indirect=True)
 
 
 @pytest.fixture

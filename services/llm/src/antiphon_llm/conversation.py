@@ -62,6 +62,31 @@ class Choice:
         return tuple(tool for tool in tools if self.name in ("", tool.name))
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The caller's own JSON values, for a backend that passes them on."""
+
+    messages: Sequence[Any] = ()
+    tools: Sequence[Any] = ()
+    choice: Any = "auto"
+
+
+def read_sent(messages_json: str, tools_json: str, choice_json: str) -> Sent:
+    """What has been checked by the functions below, as it was sent but for characters that cannot be carried."""
+    return Sent(*(_cleaned(json.loads(text)) for text in (messages_json, tools_json or "[]", choice_json or '"auto"')))
+
+
+def _cleaned(value: Any) -> Any:
+    match value:
+        case str():
+            return _clean(value)
+        case list():
+            return [_cleaned(item) for item in value]
+        case dict():
+            return {_clean(name): _cleaned(item) for name, item in value.items()}
+    return value
+
+
 def read_messages(text: str) -> tuple[Message, ...]:
     """Raises InvalidInput, naming the message, when `text` is not a conversation."""
     field = "config.messages_json"

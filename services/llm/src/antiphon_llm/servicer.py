@@ -16,7 +16,7 @@ from antiphon_runtime.slots import Slots
 from antiphon_runtime.stream import Replies, first_config
 
 from .backends import Done, Event, Generation, Model, Reason, Rested, Sampling, Text
-from .conversation import Call, read_choice, read_messages, read_tools
+from .conversation import Call, read_choice, read_messages, read_sent, read_tools
 from .grants import Grant, Grants
 from .metrics import LlmMetrics
 from .settings import Settings
@@ -66,13 +66,15 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         if config.max_token_count < 0:
             raise InvalidInput(f"config.max_token_count {config.max_token_count} is negative")
         limit = self._settings.max_tokens
+        messages, choice = read_messages(config.messages_json), read_choice(config.tool_choice_json, tools)
         return Generation(
-            messages=read_messages(config.messages_json),
+            messages=messages,
             tools=tools,
-            choice=read_choice(config.tool_choice_json, tools),
+            choice=choice,
             sampling=self._sampling(config),
             max_tokens=min(config.max_token_count or limit, limit),
             await_grants=config.await_grants,
+            sent=read_sent(config.messages_json, config.tools_json, config.tool_choice_json),
         )
 
     def _sampling(self, config: llm_pb2.GenerateConfig) -> Sampling:

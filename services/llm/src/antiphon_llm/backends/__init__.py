@@ -2,16 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from ..conversation import Call, Choice, Message, Tool
+from ..conversation import Call, Choice, Message, Sent, Tool
 from ..grants import Grants
 
 BACKENDS = {
     "stub": "antiphon_llm.backends.stub:StubModel",
     "llamacpp": "antiphon_llm.backends.llamacpp:LlamaCpp",
+    "openai": "antiphon_llm.backends.openai:OpenAI",
 }
 
 
@@ -26,7 +27,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One turn to generate: at most `max_tokens`, and with `await_grants` only what has been granted."""
+    """One turn to generate: at most `max_tokens`, and with `await_grants` only what has been granted.
+
+    `sent` is what `messages`, `tools` and `choice` were read from.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...]
@@ -34,6 +38,7 @@ class Generation:
     sampling: Sampling
     max_tokens: int
     await_grants: bool = False
+    sent: Sent = field(default_factory=Sent)
 
 
 @dataclass(frozen=True, slots=True)
