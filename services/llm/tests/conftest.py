@@ -58,8 +58,8 @@ class Llm:
     stub: llm_pb2_grpc.LlmServiceStub
     model: Any
 
-    async def turn(self, messages: Any, *grants: tuple[int, int], **config: Any) -> Turn:
-        """One turn, half-closed after its grants (segment id, tokens)."""
+    async def turn(self, messages: Any, *grants: tuple[int, ...], **config: Any) -> Turn:
+        """One turn, half-closed after its grants (segment id, tokens, most tokens, whole clauses)."""
         requests = [self.config(messages, await_grants=bool(grants), **config), *map(self.grant, grants)]
         return Turn(*await collect(self.stub.Generate(iter(requests))))
 
@@ -70,8 +70,9 @@ class Llm:
         text = messages if isinstance(messages, str) else json.dumps(messages)
         return llm_pb2.GenerateRequest(config=llm_pb2.GenerateConfig(messages_json=text, **config))
 
-    def grant(self, grant: tuple[int, int]) -> llm_pb2.GenerateRequest:
-        return llm_pb2.GenerateRequest(grant=llm_pb2.Grant(segment_id=grant[0], token_count=grant[1]))
+    def grant(self, grant: tuple[int, ...]) -> llm_pb2.GenerateRequest:
+        names = ("segment_id", "token_count", "most_token_count", "whole_clauses")
+        return llm_pb2.GenerateRequest(grant=llm_pb2.Grant(**dict(zip(names, grant, strict=False))))
 
     async def resting(self, messages: Any) -> Any:
         """A call that holds a slot: it is ready, and waits for a grant."""

@@ -8,12 +8,14 @@ import grpc
 import pytest
 
 from antiphon.llm.v1 import llm_pb2
+from antiphon_llm.grants import CLAUSE_END, SENTENCE_END
 from antiphon_runtime.rpc import error_reason
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 HELLO = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Say hello."}]
 ASK = [{"role": "user", "content": "Count from one to ten in words."}]
+STORY = [{"role": "user", "content": "Tell me a story about a king, in long sentences."}]
 LOOK_UP = {
     "type": "function",
     "function": {
@@ -161,6 +163,24 @@ async def test_a_cancel_in_the_middle_of_the_text_frees_the_slot(llm) -> None:
     assert (await llm.turn(HELLO)).text
 
 
+async def test_a_turn_that_is_left_counts_as_aborted_with_its_tokens(llm) -> None:
+    def sampled(name: str, **labels: str) -> float:
+        return llm.served.sample(name, **labels) or 0.0
+
+    before = (
+        sampled("antiphon_llm_tokens_total", kind="aborted"),
+        sampled("antiphon_llm_finished_total", reason="aborted"),
+    )
+    call = await llm.resting(ASK)
+    await call.write(llm.grant((1, 2)))
+    while (await call.read()).WhichOneof("event") != "segment_done":
+        pass
+    call.cancel()
+    await llm.idle()
+    await llm.until(lambda: sampled(turns[0], reason="aborted") == before[1] + 1)
+    assert sampled(tokens[0], kind="aborted") == before[0] + 2
+
+
 async def test_nothing_is_generated_before_the_first_grant(llm) -> None:
     turn = await llm.send(llm.config(HELLO, await_grants=True))
     assert turn.kinds == ["ready", "finished"]
@@ -195,6 +215,37 @@ async def test_grants_beyond_the_limit_end_the_turn_by_its_length(llm) -> None:
     turn = await llm.turn(ASK, (1, 2), (2, 50), max_token_count=4)
     assert turn.finished.reason == llm_pb2.FINISH_REASON_LENGTH
     assert turn.finished.usage.output_token_count == 4
+
+
+async def test_a_grant_may_go_on_to_the_end_of_a_sentence(llm) -> None:
+    turn = await llm.turn(STORY, (1, 1, 60), (2, 1, 4))
+    first, *others = [e.segment_done.token_count for e in turn.events if e.HasField("segment_done")] or [60]
+    assert 1 < first <= 60
+    assert all(1 < count <= 4 for count in others)
+    upto = turn.kinds.index("segment_done") if others else len(turn.events)
+    text = "".join(event.text.text for event in turn.events[:upto])
+    assert SENTENCE_END.search(text) or first == 60
+    assert not others or len(SENTENCE_END.findall(text)) <= 1
+
+
+async def test_whole_clauses_are_said_and_what_is_held_back_is_not_lost(llm) -> None:
+    whole = (await llm.turn(STORY, max_token_count=48)).text
+    turn = await llm.turn(STORY, *((number, 12, 0, True) for number in range(4)), max_token_count=48)
+    segments, text = [], ""
+    for event in turn.events:
+        text += event.text.text
+        if event.WhichOneof("event") in ("segment_done", "finished"):
+            segments.append(text)
+            text = ""
+    assert "".join(segments) == whole
+    # All but the end of a turn ends with a clause, or has none.
+    for segment in segments[:-1]:
+        ends = [match.end() for match in CLAUSE_END.finditer(segment)]
+        assert not ends or ends[-1] == len(segment)
+
+
+async def test_a_grant_for_less_than_its_least_is_refused(llm) -> None:
+    assert "most_token_count" in refused(await llm.turn(HELLO, (0, 5, 4)))
 
 
 async def test_an_answer_that_ends_within_a_grant_has_no_rest(llm) -> None:
@@ -234,5 +285,8 @@ async def test_what_turns_cost_is_counted(llm) -> None:
     before = llm.served.sample("antiphon_llm_tokens_total", kind="output")
     turn = await llm.turn(HELLO)
     after = llm.served.sample("antiphon_llm_tokens_total", kind="output")
+    for name in ("queue", "first_token", "first_sentence", "inter_token", "turn"):
+        assert llm.served.sample(f"antiphon_llm_{name}_seconds_count") > 0, name
+    assert llm.served.sample("antiphon_llm_tokens_per_second_count") > 0
     assert after - before == turn.finished.usage.output_token_count
     assert llm.served.sample("antiphon_llm_first_token_seconds_count") > 0

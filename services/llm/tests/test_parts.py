@@ -1,11 +1,24 @@
 """The llama.cpp backend's parts that need no model."""
 
 import json
+from collections.abc import Sequence
 
+import grpc
+import pytest
+
+from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
+from antiphon_llm.backends.llamacpp.fitting import fitted
 from antiphon_llm.backends.llamacpp.grammar import tool_grammar
 from antiphon_llm.backends.llamacpp.places import Places
 from antiphon_llm.backends.llamacpp.prompt import prompt
+from antiphon_llm.backends.stub import StubModel, StubSettings
 from antiphon_llm.conversation import Choice, Message, Tool, read_messages
+from antiphon_llm.grants import Allowance, Grant, Grants
+from antiphon_llm.service import SERVICE, build
+from antiphon_llm.settings import Settings
+from antiphon_runtime.errors import InvalidInput
+from antiphon_runtime.rpc import error_reason
+from antiphon_runtime.testing import collect, serving
 
 NONE = Choice("none")
 
@@ -91,3 +104,66 @@ def test_a_grammar_names_each_tool_and_lets_words_through_only_when_no_call_is_r
     assert "text ::=" not in bound
     assert r'"{\"tool\": \"b\", \"arguments\": "' in bound
     assert r'("\"x\"" | "2")' in bound
+
+
+@pytest.mark.parametrize(
+    ("pieces", "used"),
+    [
+        (["One", " two", " three"], 3),
+        (["One", ".", " Two", " three", " four"], 3),
+        (["One", " two", ".", " Three", " four"], 4),
+        (["一", "二", "。", "三"], 3),
+        (["Pi", " is", " 3", ".", "14", " or", " so", ".", " Yes"], 6),
+        (["It", ' "', "is", '."', " So"], 5),
+    ],
+)
+def test_an_allowance_of_two_goes_on_until_a_sentence_ends_or_six(pieces: list[str], used: int) -> None:
+    allowance = Allowance(2, 6)
+    for piece in pieces:
+        if not allowance.spend(piece):
+            break
+    assert allowance.used == used
+
+
+async def test_who_waits_for_a_grant_too_long_is_told() -> None:
+    grants = Grants(timeout_s=0.01)
+    await grants.add(Grant(1, 2))
+    assert (await grants.next()) == Grant(1, 2)
+    with pytest.raises(InvalidInput, match="no grant came within"):
+        await grants.next()
+
+
+async def test_a_granter_that_stalls_loses_the_slot_and_only_that() -> None:
+    settings = Settings(bind="127.0.0.1:0", grace_s=0.0, slots=1, grant_timeout_s=0.1)
+    model = StubModel(StubSettings(script="One two three."))
+    async with serving(SERVICE, build(settings, load=lambda _: model), settings) as served:
+        stub = llm_pb2_grpc.LlmServiceStub(served.channel)
+        call = stub.Generate()
+        config = llm_pb2.GenerateConfig(messages_json='[{"role": "user", "content": "Hi."}]', await_grants=True)
+        await call.write(llm_pb2.GenerateRequest(config=config))
+        assert (await call.read()).HasField("ready")
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await call.read()
+        assert error_reason(raised.value) == "GRANT_TIMEOUT"
+        config.await_grants = False
+        events, error = await collect(stub.Generate(iter([llm_pb2.GenerateRequest(config=config)])))
+        assert error is None
+        assert events[-1].finished.reason == llm_pb2.FINISH_REASON_STOP
+
+
+def test_no_room_is_made_by_leaving_out_whole_turns_the_oldest_first() -> None:
+    def count(messages: Sequence[Message]) -> int:
+        return sum(len(message.text) for message in messages)
+
+    talk = [Message("system", "s" * 10), *(Message(role, "x" * 10) for _ in range(9) for role in ("user", "assistant"))]
+    assert fitted(talk, 200, 10, count) == (talk, 0)
+    kept, dropped = fitted(talk, 120, 20, count)
+    assert (kept[0], dropped % 2) == (talk[0], 0)
+    assert kept[1].role == "user"
+    assert count(kept) + 20 <= 120
+    # What is left out stays the same until the room that was made is full.
+    cuts = [fitted(talk[:size], 120, 20, count)[1] for size in range(2, len(talk) + 1, 2)]
+    assert cuts == sorted(cuts)
+    assert len(set(cuts)) < len(cuts) - 3
+    with pytest.raises(InvalidInput, match="last turn has 130 tokens"):
+        fitted([Message("system", "s" * 30), Message("user", "x"), Message("user", "x" * 100)], 120, 20, count)

@@ -42,6 +42,34 @@ class Allowance:
         return self.used < self._most and not (self.used >= self._tokens and ended)
 
 
+class Clauses:
+    """Holds text back that no clause end follows, where a grant wants whole clauses."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._said = False
+
+    def heard(self, text: str, whole: bool) -> str:
+        """What of the text so far is to be said now."""
+        self._held += text
+        if not whole:
+            return self.rest()
+        end = max((match.end() for match in CLAUSE_END.finditer(self._held)), default=0)
+        said, self._held = self._held[:end], self._held[end:]
+        self._said = self._said or bool(said)
+        return said
+
+    def rested(self) -> str:
+        """What is to be said at the end of a grant: all, when it had no clause end."""
+        said, self._said = self._said, False
+        return "" if said else self.rest()
+
+    def rest(self) -> str:
+        """All that is held back."""
+        held, self._held = self._held, ""
+        return held
+
+
 class Grants:
     """A caller's grants in their order, from the task that reads requests to the one that generates."""
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from antiphon.common.v1 import stream_pb2
@@ -17,8 +17,8 @@ from antiphon_runtime.stream import Replies, first_config
 
 from .backends import Done, Event, Generation, Model, Reason, Rested, Sampling, Text
 from .conversation import Call, read_choice, read_messages, read_sent, read_tools
-from .grants import Grant, Grants
-from .metrics import LlmMetrics
+from .grants import Clauses, Grant, Grants
+from .metrics import LlmMetrics, Meter
 from .settings import Settings
 
 Requests = AsyncIterator[llm_pb2.GenerateRequest]
@@ -44,7 +44,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
         config = await first_config(requests)
         arrived_s = time.monotonic()
         generation = self._checked(config)
-        replies, grants = Replies(context), Grants()
+        replies, grants = Replies(context), Grants(self._settings.grant_timeout_s)
         with self._slots.hold():
             ready = llm_pb2.Ready(stream_id=stream_id(), config=self._effective(config, generation))
             await replies.send(llm_pb2.GenerateResponse(ready=ready))
@@ -54,11 +54,13 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
                 listening.cancel()
 
     async def _answer(self, generation: Generation, grants: Grants, replies: Replies, arrived_s: float) -> None:
-        async with self._model.generate(generation, grants) as events:
-            async for event in events:
-                if isinstance(event, Done):
-                    self._metrics.observe(event, arrived_s)
-                await replies.send(to_wire(event, arrived_s))
+        clauses, meter = Clauses(), Meter(self._metrics, arrived_s)
+        with meter:
+            async with self._model.generate(generation, grants) as events:
+                async for event in events:
+                    meter.observe(event)
+                    for told in _whole(event, clauses, grants):
+                        await replies.send(to_wire(told, arrived_s))
 
     def _checked(self, config: llm_pb2.GenerateConfig) -> Generation:
         checked_choice("model", config.model, (self._model.name,))
@@ -109,10 +111,32 @@ async def _listen(requests: Requests, grants: Grants, generation: Generation) ->
             raise InvalidInput(f"after `config`, send only grants, not {kind or 'nothing'}")
         if not generation.await_grants:
             raise InvalidInput("a grant needs config.await_grants", reason="GRANT_NOT_AWAITED")
-        if request.grant.token_count < 1:
-            raise InvalidInput(f"grant.token_count {request.grant.token_count} is not positive")
-        await grants.add(Grant(request.grant.segment_id, request.grant.token_count))
+        await grants.add(_grant(request.grant))
     await grants.end()
+
+
+def _grant(grant: llm_pb2.Grant) -> Grant:
+    if grant.token_count < 1:
+        raise InvalidInput(f"grant.token_count {grant.token_count} is not positive")
+    if grant.most_token_count and grant.most_token_count < grant.token_count:
+        raise InvalidInput(f"grant.most_token_count {grant.most_token_count} is less than its token_count")
+    return Grant(grant.segment_id, grant.token_count, grant.most_token_count, grant.whole_clauses)
+
+
+def _whole(event: Event, clauses: Clauses, grants: Grants) -> Iterator[Event]:
+    """The event, without text that the grant in force holds back, and with what was held back until then."""
+    match event:
+        case Text(text, tokens):
+            if text := clauses.heard(text, bool(grants.current and grants.current.whole_clauses)):
+                yield Text(text, tokens)
+            return
+        case Rested():
+            held = clauses.rested()
+        case _:
+            held = clauses.rest()
+    if held:
+        yield Text(held, 0)
+    yield event
 
 
 def to_wire(event: Event, arrived_s: float) -> llm_pb2.GenerateResponse:
@@ -136,6 +160,7 @@ def _finished(done: Done, arrived_s: float) -> llm_pb2.Finished:
             prompt_token_count=done.usage.prompt_tokens,
             cached_token_count=done.usage.cached_tokens,
             output_token_count=done.usage.output_tokens,
+            dropped_message_count=done.usage.dropped_messages,
         ),
         timings=stream_pb2.Timings(
             queue_ms=1000 * max(0.0, done.began_s - arrived_s),

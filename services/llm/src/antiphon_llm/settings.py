@@ -17,6 +17,7 @@ class Settings(ServerSettings):
 
     bind: Annotated[str, Field(description="host:port to serve gRPC on; port 0 takes a free one.")] = "127.0.0.1:50053"
     slots: Annotated[int, Field(ge=1, description="Turns generated at once, and conversations kept warm.")] = 4
+    grant_timeout_s: Annotated[float, Field(gt=0, description="How long a turn may rest without a grant.")] = 30.0
     max_tokens: Annotated[int, Field(ge=1, description="The most tokens of one turn.")] = 256
     temperature: Annotated[float, Field(ge=0, le=2, description="When a caller gives none; 0 is greedy.")] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1, description="When a caller gives none.")] = 1.0

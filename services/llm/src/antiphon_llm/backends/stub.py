@@ -17,7 +17,7 @@ from antiphon_runtime.latency import Latency, profile
 from antiphon_runtime.settings import ServerSettings, read_settings
 
 from ..conversation import Call, Message
-from ..grants import Grants
+from ..grants import Allowance, Grants
 from . import Done, Event, Generation, Reason, Rested, Text, Usage
 
 TOOL = re.compile(r"tool:(\S+)\s*(\{.*\})?\s*$", re.DOTALL)
@@ -82,20 +82,20 @@ class StubModel:
         draw = random.Random(f"{self._seed} {turn}")
         first_token_s = self._first_token.draw(draw)
         reason, said = Reason.TOOL_CALLS if call else Reason.STOP, 0
-        grant, left = None, 0
+        grant, allowance, may = None, Allowance(0), False
         for word in re.findall(r"\S+\s*", answer):
             if said == generation.max_tokens:
                 reason = Reason.LENGTH
                 break
-            if generation.await_grants and not left:
+            if generation.await_grants and not may:
                 if grant:
-                    yield Rested(grant.segment_id, grant.tokens)
+                    yield Rested(grant.segment_id, allowance.used)
                 if (grant := await grants.next()) is None:
                     reason = Reason.GRANTS_USED
                     break
-                left = grant.tokens
+                allowance = Allowance(grant.tokens, grant.most)
             await asyncio.sleep(self._next_token.draw(draw) if said else first_token_s)
-            said, left = said + 1, left - 1
+            said, may = said + 1, allowance.spend(word)
             if not call:
                 yield Text(word)
         if call and reason is Reason.TOOL_CALLS:
