@@ -177,8 +177,8 @@ async def test_a_turn_that_is_left_counts_as_aborted_with_its_tokens(llm) -> Non
         pass
     call.cancel()
     await llm.idle()
-    await llm.until(lambda: sampled(turns[0], reason="aborted") == before[1] + 1)
-    assert sampled(tokens[0], kind="aborted") == before[0] + 2
+    await llm.until(lambda: sampled("antiphon_llm_finished_total", reason="aborted") == before[1] + 1)
+    assert sampled("antiphon_llm_tokens_total", kind="aborted") == before[0] + 2
 
 
 async def test_nothing_is_generated_before_the_first_grant(llm) -> None:
