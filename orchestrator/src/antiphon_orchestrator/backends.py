@@ -10,6 +10,7 @@ from antiphon.tts.v1 import tts_pb2_grpc
 from antiphon.turn.v1 import turn_pb2_grpc
 from antiphon_runtime.auth import Issuer, read_secret
 from antiphon_runtime.client import Replicas
+from antiphon_runtime.phases import Phases
 from antiphon_runtime.tls import ClientTls
 
 from .settings import Settings
@@ -24,12 +25,16 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """One pool of replicas a service, shared by all sessions of the process."""
+    """One pool of replicas a service, shared by all sessions of the process.
+
+    `device` is what the language model and the voice take turns on, None when each has its own.
+    """
 
     asr: Replicas
     tts: Replicas
     llm: Replicas
     turn: Replicas
+    device: Phases | None = None
 
     @property
     def open_streams(self) -> dict[str, int]:
@@ -55,4 +60,4 @@ async def connected(settings: Settings) -> AsyncIterator[Backends]:
             )
             stack.push_async_callback(pool.close)
             pools[name] = pool
-        yield Backends(**pools)
+        yield Backends(**pools, device=Phases() if settings.single_gpu else None)

@@ -11,7 +11,14 @@ from pipecat.transports.base_transport import BaseTransport
 
 from .agents import Agent
 from .backends import Backends
-from .services import AntiphonLLMService, AntiphonSTTService, AntiphonTTSService, AntiphonTurnProcessor
+from .interleaving import Interleaver
+from .services import (
+    AntiphonLLMService,
+    AntiphonSTTService,
+    AntiphonTTSService,
+    AntiphonTurnProcessor,
+    InterleavedTTSService,
+)
 from .services.local_turn import LocalTurn
 from .turns.policy import POLICIES
 from .turns.strategies import committed_turns
@@ -27,6 +34,7 @@ def build_pipeline(
     recorder: AudioBufferProcessor | None = None,
 ) -> Pipeline:
     """Caller in, agent out. `context` grows as the conversation does."""
+    interleaver = Interleaver(backends.device) if backends.device else None
     memory = LLMContextAggregatorPair(
         context,
         user_params=LLMUserAggregatorParams(user_turn_strategies=committed_turns(), empty_user_turn=None),
@@ -50,17 +58,19 @@ def build_pipeline(
                 model=agent.model,
                 max_token_count=agent.max_token_count,
                 temperature=agent.temperature,
+                interleaver=interleaver,
                 function_call_timeout_secs=10.0,
             ),
-            AntiphonTTSService(
-                replicas=backends.tts,
-                session_id=session_id,
-                voice=agent.voice,
-                language=agent.language,
-                mode=agent.tts_mode,
-            ),
+            _voice(backends, agent, session_id, interleaver),
             transport.output(),
             *([recorder] if recorder else []),
             memory.assistant(),
         ]
     )
+
+
+def _voice(backends: Backends, agent: Agent, session_id: str, interleaver: Interleaver | None) -> AntiphonTTSService:
+    options = {"voice": agent.voice, "language": agent.language, "mode": agent.tts_mode}
+    if interleaver is None:
+        return AntiphonTTSService(replicas=backends.tts, session_id=session_id, **options)
+    return InterleavedTTSService(replicas=backends.tts, session_id=session_id, interleaver=interleaver, **options)

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     turn: str = "127.0.0.1:50054"
     agents_file: Annotated[Path, Field(description="YAML file of named agents.")] = BUILT_IN_AGENTS
     max_sessions: Annotated[int, Field(ge=1, description="Conversations at once; one more is answered 503.")] = 8
+    single_gpu: Annotated[bool, Field(description="The model and the voice share one GPU: they take turns.")] = False
     session_secret_file: Annotated[Path | None, Field(description="Demand a session token signed with this.")] = None
     service_secret_file: Annotated[Path | None, Field(description="Sign tokens for the services with this.")] = None
     service_ca_file: Annotated[Path | None, Field(description="Reach the services by TLS, trusting this CA.")] = None

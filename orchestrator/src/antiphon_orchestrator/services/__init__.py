@@ -2,6 +2,7 @@
 
 from .asr import AntiphonSTTService
 from .frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame, TurnVerdictFrame
+from .interleaved_tts import InterleavedTTSService
 from .llm import AntiphonLLMService
 from .tts import AntiphonTTSService
 from .turn import AntiphonTurnProcessor
@@ -13,6 +14,7 @@ __all__ = [
     "AntiphonTurnProcessor",
     "CommitTurnFrame",
     "EmptyUtteranceFrame",
+    "InterleavedTTSService",
     "SpeechPausedFrame",
     "TurnVerdictFrame",
 ]

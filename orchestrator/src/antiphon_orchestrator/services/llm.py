@@ -1,8 +1,11 @@
 """Pipecat language model over antiphon.llm.v1."""
 
+import asyncio
+import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
@@ -14,6 +17,7 @@ from pipecat.services.openai.base_llm import BaseOpenAILLMService
 from antiphon.llm.v1 import llm_pb2 as pb
 from antiphon_runtime.client import DialError, Replicas, Stream
 
+from ..interleaving import Interleaver, SegmentFrame
 from .link import GrpcErrors, call_metadata, describe
 
 
@@ -35,6 +39,7 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         session_id: str = "",
         max_token_count: int = 0,
         temperature: float | None = None,
+        interleaver: Interleaver | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -48,6 +53,7 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         self._system_prompt = system_prompt or None
         self._max_token_count = max_token_count
         self._temperature = temperature
+        self._interleaver = interleaver
 
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """There is no HTTP client."""
@@ -61,8 +67,10 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
 
     async def get_chat_completions(self, context: LLMContext) -> Any:
         """Opens the RPC. Raises DialError when no replica takes it."""
+        config = await self._config(context)
+        config.await_grants = self._interleaver is not None
         stream = await self._replicas.open(
-            pb.GenerateRequest(config=await self._config(context)), metadata=call_metadata(self, self._session_id)
+            pb.GenerateRequest(config=config), metadata=call_metadata(self, self._session_id)
         )
         return self._chunks(stream)
 
@@ -98,8 +106,8 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
 
     async def _chunks(self, stream: Stream) -> AsyncIterator[ChatCompletionChunk]:
         calls = 0
-        try:
-            async for event in stream:
+        async with stream, aclosing(self._events(stream)) as events:
+            async for event in events:
                 match event.WhichOneof("event"):
                     case "text":
                         yield self._chunk({"content": event.text.text})
@@ -111,8 +119,32 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
                         calls += 1
                     case "finished":
                         yield self._chunk(None, _usage(event.finished.usage))
-        finally:
-            stream.cancel()
+
+    async def _events(self, stream: Stream) -> AsyncGenerator[pb.GenerateResponse]:
+        if self._interleaver is None:
+            async for event in stream:
+                yield event
+            return
+        async with aclosing(self._interleaved(stream, self._interleaver)) as events:
+            async for event in events:
+                yield event
+
+    async def _interleaved(self, stream: Stream, interleaver: Interleaver) -> AsyncGenerator[pb.GenerateResponse]:
+        """The stream's events, of which the voice speaks each stretch before the next is written."""
+        for number in itertools.count():
+            grant = interleaver.grant(first=not number)
+            async with interleaver.awaiting(grant.segment_id) as spoken:
+                async with interleaver.writing():
+                    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # reading tells why
+                        await stream.write(pb.GenerateRequest(grant=grant))
+                    async for event in stream:
+                        yield event
+                        if event.WhichOneof("event") == "segment_done":
+                            break
+                    else:
+                        return
+                await self.push_frame(SegmentFrame(grant.segment_id))
+                await interleaver.until_wanted(spoken)
 
     def _chunk(self, delta: dict[str, Any] | None, usage: dict[str, Any] | None = None) -> ChatCompletionChunk:
         choices = [{"index": 0, "delta": delta, "finish_reason": None}] if delta else []

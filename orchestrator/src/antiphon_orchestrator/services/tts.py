@@ -208,6 +208,8 @@ class AntiphonTTSService(GrpcErrors, TTSService):
                         await self.append_to_audio_context(context_id, self._audio_frame(event.audio, context_id))
                     case "spoken":
                         said.append((event.spoken.text, event.spoken.start_ms / 1000))
+                    case "flushed":
+                        self._flushed(context_id, event.flushed.mark)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.CANCELLED:
                 self._failed.add(context_id)
@@ -216,6 +218,9 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         # While the model still writes, only its end tells that a reply without a stream is over.
         if self.audio_context_available(context_id) and context_id != self._turn_context_id:
             await self._end(context_id)
+
+    def _flushed(self, context_id: str, mark: int) -> None:
+        """All text before the flush of this mark has become audio."""
 
     async def _register_spoken_text(self, src_frame: AggregatedTextFrame, text: str, context_id: str) -> None:
         """Nothing: the service says what it speaks, as it was given."""
