@@ -17,7 +17,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo demo up test test-nemo check bench-v2v bench-overhead bench-asr bench-tts bench-wer format constraints clean
+.PHONY: help setup setup-nemo demo up test test-nemo check bench-v2v bench-overhead bench-asr bench-tts bench-llm eval-conversation bench-wer format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -72,6 +72,12 @@ bench-asr: setup-nemo ## Callers that the batched recognizer serves, beside the 
 
 bench-tts: setup-nemo ## Time to first audio of Magpie, batch and hybrid, beside the seed's way; ARGS="--size full" on a GPU.
 	$(NEMO)/bin/python -m antiphon_bench.tts.bench --publish docs/latency $(ARGS)
+
+bench-llm: setup ## Time to the first token and between tokens; the model beside a voice on one core (Magpie's after setup-nemo).
+	$(BIN)/python -m antiphon_bench.llm.bench --publish docs/latency $(ARGS)
+
+eval-conversation: setup ## Thirty scripted turns with tools and a knowledge base, scored by rules; ARGS="--backend X --repeat N".
+	$(BIN)/python -m antiphon_bench.dialogue.bench $(ARGS)
 
 bench-wer: setup ## Word error rate and time to final of speech recognition; ARGS="--backend X --pace fast".
 	$(BIN)/antiphon wer $(ARGS)

@@ -27,8 +27,10 @@ class Service:
 
 
 @asynccontextmanager
-async def running(name: str, backend: str, settings: Mapping[str, str], log: Path) -> AsyncIterator[Service]:
-    """The service `name`, such as "asr", with ANTIPHON_ASR_ `settings`, its lines in `log`.
+async def running(
+    name: str, backend: str, settings: Mapping[str, str], log: Path, *, python: str = sys.executable
+) -> AsyncIterator[Service]:
+    """The service `name`, such as "asr", with ANTIPHON_ASR_ `settings`, its lines in `log`, run by `python`.
 
     Raises NotReady when it ends before it is ready.
     """
@@ -36,7 +38,7 @@ async def running(name: str, backend: str, settings: Mapping[str, str], log: Pat
     own = {"BACKEND": backend, "BIND": address, "METRICS_BIND": metrics, "GRACE_S": "0", **settings}
     env = {**os.environ, **THREADS, **{f"ANTIPHON_{name.upper()}_{key}": value for key, value in own.items()}}
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = (sys.executable, "-m", f"antiphon_{name}")
+    command = (python, "-m", f"antiphon_{name}")
     pipe, joined = asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
     process = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=joined)
     ready = asyncio.Event()

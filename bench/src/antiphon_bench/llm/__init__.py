@@ -1,0 +1,1 @@
+"""The language model under load, and beside a voice on one device."""
