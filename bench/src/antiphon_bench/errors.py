@@ -153,3 +153,7 @@ class StreamLost(StreamEnded):
 
 class NoAnswer(AsrError):
     pass
+
+
+class BadScript(Exception):
+    """A scripted conversation that cannot be read."""

@@ -1,0 +1,1 @@
+"""A scripted conversation with tools and a knowledge base, scored by rules."""
