@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 NEMO := .venv-nemo
 NEMO_STAMP := $(NEMO)/.installed
 PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn orchestrator bench cli
+VLLM := .venv-vllm
 NEMO_PACKAGES := proto services/runtime services/asr services/tts bench
 PROTOS := $(shell find proto/antiphon -name '*.proto')
 SOURCES := $(PACKAGES) tests
@@ -17,7 +18,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo demo up test test-nemo check bench-v2v bench-overhead bench-asr bench-tts bench-llm eval-conversation bench-wer format constraints clean
+.PHONY: help setup setup-nemo demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm eval-conversation bench-wer format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -52,6 +53,13 @@ test: setup ## Every test a laptop can run.
 
 test-nemo: setup-nemo ## The tests of the ASR and TTS services with NeMo, on tiny checkpoints with random weights.
 	$(subst $(VENV)/,$(NEMO)/,$(PYTEST)) services/asr/tests services/tts/tests
+
+test-vllm: setup ## The LLM service's conformance suite on vLLM's CPU build, in an environment of its own: 6 GB. Not part of make test.
+	$(BIN)/antiphon models fetch
+	test -e $(VLLM)/smollm2/config.json || requirements/setup-vllm.sh $(PYTHON) $(VLLM)
+	ANTIPHON_LLM_VLLM__MODEL=$(VLLM)/smollm2 ANTIPHON_LLM_VLLM__ARGS="--max-model-len 2048 --enforce-eager" \
+	  VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 VLLM_LOGGING_LEVEL=WARNING \
+	  $(VLLM)/bin/python -m pytest services/llm/tests/test_conformance.py -k vllm
 
 check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/ruff format --check $(SOURCES)
@@ -94,4 +102,4 @@ constraints: ## Pin requirements/*.in again.
 	$(PIN) requirements/nemo.in --override requirements/nemo-without.txt -o requirements/nemo.txt
 
 clean: ## Remove the virtual environments and what runs have written.
-	rm -rf $(VENV) $(NEMO) out proto/gen
+	rm -rf $(VENV) $(NEMO) $(VLLM) out proto/gen

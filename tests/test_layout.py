@@ -100,7 +100,7 @@ OWNERS = {
         "onnxruntime": "hibari",
         **dict.fromkeys(("torch", "nemo", "omegaconf", "nemo_text_processing"), "magpie"),
     },
-    "llm": {"jinja2": "llamacpp", "gguf": "llamacpp", "openai": "openai"},
+    "llm": {"jinja2": "llamacpp", "gguf": "llamacpp", "vllm": "vllm"},
     "turn": {"onnxruntime": "smart_turn", "pipecat": "smart_turn"},
 }
 

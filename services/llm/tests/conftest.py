@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
 from antiphon_llm.backends.llamacpp import LlamaCpp
 from antiphon_llm.backends.openai import OpenAI
 from antiphon_llm.backends.stub import StubModel, StubSettings
+from antiphon_llm.backends.vllm import Vllm
 from antiphon_llm.service import SERVICE, build
 from antiphon_llm.settings import Settings
 from antiphon_llm.weights import SMOLLM2, SMOLLM2_FILE
@@ -134,13 +136,23 @@ async def openai_llm(llama_server: Any) -> AsyncIterator[Llm]:
         yield llm
 
 
-BACKENDS = ("stub_llm", "real_llm", "openai_llm")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def vllm_llm() -> AsyncIterator[Llm]:
+    """The folder of a model is in ANTIPHON_LLM_VLLM__MODEL: see CONTRIBUTING.md."""
+    pytest.importorskip("vllm")
+    model = await asyncio.to_thread(Vllm.load, Settings(slots=SLOTS))
+    async for llm in _serve(model):
+        yield llm
+
+
+BACKENDS = ("stub_llm", "real_llm", "openai_llm", "vllm_llm")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "llm" in metafunc.fixturenames:
-        marks = {"stub_llm": ()}
-        params = [pytest.param(name, marks=marks.get(name, pytest.mark.real)) for name in BACKENDS]
+        # Without vLLM its tests are not even skipped: it is for a lane of its own.
+        there = [name for name in BACKENDS if name != "vllm_llm" or find_spec("vllm")]
+        params = [pytest.param(name, marks=() if name == "stub_llm" else pytest.mark.real) for name in there]
         metafunc.parametrize("llm", params, indirect=True)
 
 

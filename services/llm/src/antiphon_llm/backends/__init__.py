@@ -13,6 +13,7 @@ BACKENDS = {
     "stub": "antiphon_llm.backends.stub:StubModel",
     "llamacpp": "antiphon_llm.backends.llamacpp:LlamaCpp",
     "openai": "antiphon_llm.backends.openai:OpenAI",
+    "vllm": "antiphon_llm.backends.vllm:Vllm",
 }
 
 

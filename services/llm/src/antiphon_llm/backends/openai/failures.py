@@ -17,7 +17,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except openai.APIStatusError as error:
-        raise _refused(error) from error
+        raise refusal(error.status_code, _message(error)) from error
     except openai.APIConnectionError as error:
         cause = error.__cause__ or error
         raise Unavailable(f"the model's server cannot be reached: {cause}", reason="ENDPOINT_UNREACHABLE") from error
@@ -27,8 +27,8 @@ def translated() -> Iterator[None]:
         raise _failed(f"{type(error).__name__}: {error}") from error
 
 
-def _refused(error: openai.APIStatusError) -> ServiceError:
-    status, message = error.status_code, _message(error)
+def refusal(status: int, message: str) -> ServiceError:
+    """What an HTTP status of the server means."""
     if status in BUSY:
         return NoCapacity(f"the model's server is busy ({status}): {message}", reason="ENDPOINT_BUSY")
     if status in (400, 413, 422):

@@ -16,6 +16,7 @@ from ...settings import Settings
 from .. import Done, Event, Generation, Reason, Usage
 from .failures import translated
 from .reply import Reply
+from .request import request
 from .settings import OpenAISettings
 
 RETRY_S = 0.5
@@ -61,10 +62,11 @@ class OpenAI:
         if generation.await_grants and (grant := await grants.next()) is None:
             yield Done(Reason.GRANTS_USED, Usage(0, 0, 0), began_s, began_s, 0.0)
             return
-        began_s = time.monotonic()
+        began_s, own = time.monotonic(), self._own
+        asked = request(generation, self.name, own.max_tokens_field)
         with translated():
-            async with _limited(self._own.first_token_timeout_s, "did not begin an answer"):
-                stream = await self._client.chat.completions.create(**self._request(generation))
+            async with _limited(own.first_token_timeout_s, "did not begin an answer"):
+                stream = await self._client.chat.completions.create(**asked, extra_body=own.extra)
         async with stream, aclosing(self._chunks(stream, began_s)) as chunks:
             reply = Reply(began_s, call_wanted=generation.choice.mode == "required")
             async with aclosing(reply.events(chunks, grants, grant, generation.max_tokens)) as events:
@@ -82,24 +84,6 @@ class OpenAI:
                 return
             yield chunk
             what, limit_s = "stalled in the middle of an answer", own.stall_timeout_s
-
-    def _request(self, generation: Generation) -> dict[str, Any]:
-        sampling, sent = generation.sampling, generation.sent
-        request: dict[str, Any] = {
-            "model": self.name,
-            "messages": sent.messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            self._own.max_tokens_field: generation.max_tokens,
-            "extra_body": self._own.extra,
-        }
-        if sampling.seed is not None:
-            request["seed"] = sampling.seed
-        if sent.tools:
-            request |= {"tools": sent.tools, "tool_choice": sent.choice}
-        return request
 
 
 @asynccontextmanager
