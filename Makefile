@@ -59,7 +59,7 @@ test-vllm: setup ## The LLM service's conformance suite on vLLM's CPU build, in 
 	test -e $(VLLM)/smollm2/config.json || requirements/setup-vllm.sh $(PYTHON) $(VLLM)
 	ANTIPHON_LLM_VLLM__MODEL=$(VLLM)/smollm2 ANTIPHON_LLM_VLLM__ARGS="--max-model-len 2048 --enforce-eager" \
 	  VLLM_CPU_KVCACHE_SPACE=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 VLLM_LOGGING_LEVEL=WARNING \
-	  $(VLLM)/bin/python -m pytest services/llm/tests/test_conformance.py -k vllm
+	  $(VLLM)/bin/python -m pytest services/llm/tests/test_conformance.py services/llm/tests/test_recipe.py -k vllm
 
 check: setup ## Format, lint, types, proto lint, unit tests.
 	$(BIN)/ruff format --check $(SOURCES)

@@ -25,6 +25,7 @@ from .. import Done, Event, Generation, Reason, Usage
 from ..openai.failures import refusal, translated
 from ..openai.reply import Reply
 from ..openai.request import request
+from . import recipe
 from .settings import VllmSettings
 
 DATA, END = "data: ", "[DONE]"
@@ -52,7 +53,7 @@ class Vllm:
         try:
             return cls(AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(args)), args)
         except (RuntimeError, ValueError, OSError) as error:
-            raise ConfigError(f"vLLM cannot load {own.model}: {error}") from error
+            raise ConfigError(f"vLLM cannot load {args.model}: {error}") from error
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:
@@ -128,8 +129,11 @@ def _parsed(own: VllmSettings, slots: int) -> Namespace:
         from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    if not (own.model or own.recipe):
+        raise ConfigError("ANTIPHON_LLM_VLLM__MODEL and __RECIPE are both empty: one is needed")
     thinks = json.dumps({"enable_thinking": False})
-    ours = ["--model", own.model, "--max-num-seqs", str(slots), "--default-chat-template-kwargs", thinks]
+    ours = ["--default-chat-template-kwargs", thinks, *(recipe.flags(own.recipe) if own.recipe else [])]
+    ours += ["--model", own.model or recipe.model(own.recipe), "--max-num-seqs", str(slots)]
     try:
         parser = make_arg_parser(FlexibleArgumentParser(exit_on_error=False))
         args: Namespace = parser.parse_args([*ours, "--enable-prompt-tokens-details", *shlex.split(own.args)])

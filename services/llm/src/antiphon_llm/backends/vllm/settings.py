@@ -11,9 +11,6 @@ PREFIX = "ANTIPHON_LLM_VLLM__"
 class VllmSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    model: Annotated[str, Field(min_length=1, description="A folder, or a name on the model hub.")] = (
-        "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-FP8"
-    )
-    args: Annotated[
-        str, Field(description="Flags as `vllm serve` has them; deploy/vllm/recipe.yaml has good ones.")
-    ] = ""
+    recipe: Annotated[str, Field(description="Of recipe.toml: its model and flags. Empty: none.")] = ""
+    model: Annotated[str, Field(description="A folder, or a name on the model hub. Empty: the recipe's.")] = ""
+    args: Annotated[str, Field(description="More flags, as `vllm serve` has them.")] = ""
