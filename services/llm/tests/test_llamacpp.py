@@ -161,6 +161,21 @@ async def test_a_named_function_s_arguments_keep_to_its_schema(real_llm, size) -
     assert arguments.get("pages", 1) in (1, 2)
 
 
+async def test_a_call_s_arguments_are_streamed_to_who_asks_for_it(real_llm) -> None:
+    named = '{"type": "function", "function": {"name": "look_up"}}'
+    config = {"tools_json": json.dumps([GET_TIME, LOOK_UP]), "tool_choice_json": named}
+    messages = [*AVA, said("user", "Find out how many people live in Norway.")]
+    whole = await real_llm.turn(messages, **config)
+    parts = await real_llm.turn(messages, **config, stream_tool_calls=True)
+    deltas = [event.tool_call_delta for event in parts.events if event.HasField("tool_call_delta")]
+    assert "tool_call_delta" not in whole.kinds
+    assert len(deltas) > 3
+    (call,) = parts.calls
+    assert {(delta.index, delta.call_id, delta.name) for delta in deltas} == {(0, call.call_id, "look_up")}
+    assert json.loads("".join(delta.arguments_json for delta in deltas)) == json.loads(call.arguments_json)
+    assert call.arguments_json == whole.calls[0].arguments_json
+
+
 async def test_a_tool_s_result_is_told_in_words(real_llm) -> None:
     call = {"id": "a", "type": "function", "function": {"name": "get_time", "arguments": "{}"}}
     messages = [

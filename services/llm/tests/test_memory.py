@@ -44,7 +44,8 @@ def load(path: Path | None, **own: Any) -> LlamaCpp:
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=["smollm2", "hybrid"])
 async def model(request: pytest.FixtureRequest) -> AsyncIterator[LlamaCpp]:
     path = None if request.param == "smollm2" else request.getfixturevalue("hybrid")
-    loaded = await asyncio.to_thread(load, path)
+    # The kernels for the hybrid's 16-bit weights round differently for several tokens, those for SmolLM2's do not.
+    loaded = await asyncio.to_thread(load, path, batched=path is None)
     yield loaded
     await asyncio.to_thread(loaded.close)
 
@@ -126,7 +127,7 @@ async def test_a_history_cut_to_what_was_heard_goes_on_as_if_it_had_been_so(mode
     said, done = await again.ask("Go on.")
     # No more than the cut answer and the question: a hybrid goes back to where the answer began.
     assert done.usage.prompt_tokens - done.usage.cached_tokens <= 40
-    fresh = await asyncio.to_thread(load, model.path)
+    fresh = await asyncio.to_thread(load, model.path, batched=False)
     try:
         assert said == (await Talk(fresh, *cut).ask("Go on."))[0]
     finally:

@@ -167,9 +167,10 @@ async def test_parallel_calls_are_put_together_from_their_parts() -> None:
     pieces = [part(0, id="a", name="f", arguments='{"x"'), part(1, id="b", name="f"), part(0, arguments=": 1}")]
     async with endpoint(saying(*pieces, chunk("tool_calls"))) as here:
         heard = await events(here.url)
-    assert heard[:2] == [Call("a", "f", '{"x": 1}'), Call("b", "f", "{}")]
-    assert isinstance(heard[2], Done)
-    assert heard[2].reason is Reason.TOOL_CALLS
+    assert [(part.index, part.arguments_json) for part in heard[:3]] == [(0, '{"x"'), (1, ""), (0, ": 1}")]
+    assert heard[3:5] == [Call("a", "f", '{"x": 1}'), Call("b", "f", "{}")]
+    assert isinstance(heard[5], Done)
+    assert heard[5].reason is Reason.TOOL_CALLS
 
 
 async def test_a_call_that_must_be_made_and_is_not_is_an_error_and_nothing_is_said() -> None:
@@ -215,7 +216,10 @@ async def test_leaving_a_turn_stops_a_real_server(llama_server: Any) -> None:
         lines = str(llama_server.handle_metrics()).splitlines()
         return float(next(line for line in lines if line.startswith("llamacpp:tokens_predicted_total")).split()[1])
 
-    loaded, before = await model(f"{llama_server.listening_address}/v1", stall_timeout_s=5), predicted()
+    loaded, before = (
+        await model(f"{llama_server.listening_address}/v1", stall_timeout_s=20, first_token_timeout_s=20),
+        predicted(),
+    )
     long = [{"role": "user", "content": "Tell me a long story about a king."}]
     for asked in (replace(generation(messages=long), max_tokens=200, sampling=Sampling(0.0, 1.0)),) * 2:
         async with loaded.generate(asked, Grants()) as heard:

@@ -7,6 +7,7 @@ import grpc
 import pytest
 
 from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
+from antiphon_llm.backends.llamacpp.calls import Calls
 from antiphon_llm.backends.llamacpp.fitting import fitted
 from antiphon_llm.backends.llamacpp.grammar import tool_grammar
 from antiphon_llm.backends.llamacpp.places import Places
@@ -16,7 +17,7 @@ from antiphon_llm.conversation import Choice, Message, Tool, read_messages
 from antiphon_llm.grants import Allowance, Grant, Grants
 from antiphon_llm.service import SERVICE, build
 from antiphon_llm.settings import Settings
-from antiphon_runtime.errors import InvalidInput
+from antiphon_runtime.errors import BackendFailed, InvalidInput
 from antiphon_runtime.rpc import error_reason
 from antiphon_runtime.testing import collect, serving
 
@@ -100,7 +101,8 @@ def test_an_answer_is_not_gone_on_with_when_it_is_the_last_message() -> None:
 def test_a_grammar_names_each_tool_and_lets_words_through_only_when_no_call_is_required() -> None:
     tools = [Tool("a", "", {}), Tool("b", "", {"properties": {"n": {"enum": ["x", 2]}}, "required": ["n"]})]
     free, bound = tool_grammar(tools, required=False), tool_grammar(tools, required=True)
-    assert free.startswith("root ::= call | text\n")
+    assert free.startswith("root ::= calls | text\ncalls ::= call\n")
+    assert 'calls ::= call ("\\n" call){0,2}\n' in tool_grammar(tools, required=True, most=3)
     assert "text ::=" not in bound
     assert r'"{\"tool\": \"b\", \"arguments\": "' in bound
     assert r'("\"x\"" | "2")' in bound
@@ -167,3 +169,21 @@ def test_no_room_is_made_by_leaving_out_whole_turns_the_oldest_first() -> None:
     assert len(set(cuts)) < len(cuts) - 3
     with pytest.raises(InvalidInput, match="last turn has 130 tokens"):
         fitted([Message("system", "s" * 30), Message("user", "x"), Message("user", "x" * 100)], 120, 20, count)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_calls_are_read_line_by_line_in_pieces_of_any_size(size: int) -> None:
+    text = '{"tool": "a", "arguments": {"x": {"y": "}"}}}\n{"tool": "b", "arguments": {}}'
+    calls, parts = Calls(), []
+    for start in range(0, len(text), size):
+        parts += calls.read(text[start : start + size])
+    made = calls.whole()
+    assert [(call.name, json.loads(call.arguments_json)) for call in made] == [("a", {"x": {"y": "}"}}), ("b", {})]
+    for number, call in enumerate(made):
+        own = [part for part in parts if part.index == number]
+        assert {(part.call_id, part.name) for part in own} == {(call.call_id, call.name)}
+        assert json.loads("".join(part.arguments_json for part in own)) == json.loads(call.arguments_json)
+    with pytest.raises(BackendFailed, match="a call that is none"):
+        broken = Calls()
+        broken.read('{"tool": "a", "arguments": {')
+        broken.whole()

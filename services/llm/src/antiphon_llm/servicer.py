@@ -15,7 +15,7 @@ from antiphon_runtime.rpc import stream_id
 from antiphon_runtime.slots import Slots
 from antiphon_runtime.stream import Replies, first_config
 
-from .backends import Done, Event, Generation, Model, Reason, Rested, Sampling, Text
+from .backends import CallPart, Done, Event, Generation, Model, Reason, Rested, Sampling, Text
 from .conversation import Call, read_choice, read_messages, read_sent, read_tools
 from .grants import Clauses, Grant, Grants
 from .metrics import LlmMetrics, Meter
@@ -50,15 +50,19 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             await replies.send(llm_pb2.GenerateResponse(ready=ready))
             async with asyncio.TaskGroup() as tasks:
                 listening = tasks.create_task(_listen(requests, grants, generation), name="listen")
-                await self._answer(generation, grants, replies, arrived_s)
+                await self._answer(generation, grants, replies, arrived_s, streams_calls=config.stream_tool_calls)
                 listening.cancel()
 
-    async def _answer(self, generation: Generation, grants: Grants, replies: Replies, arrived_s: float) -> None:
+    async def _answer(
+        self, generation: Generation, grants: Grants, replies: Replies, arrived_s: float, *, streams_calls: bool
+    ) -> None:
         clauses, meter = Clauses(), Meter(self._metrics, arrived_s)
         with meter:
             async with self._model.generate(generation, grants) as events:
                 async for event in events:
                     meter.observe(event)
+                    if isinstance(event, CallPart) and not streams_calls:
+                        continue
                     for told in _whole(event, clauses, grants):
                         await replies.send(to_wire(told, arrived_s))
 
@@ -98,6 +102,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             temperature=generation.sampling.temperature,
             top_p=generation.sampling.top_p,
             await_grants=generation.await_grants,
+            stream_tool_calls=config.stream_tool_calls,
         )
         if config.HasField("seed"):
             effective.seed = config.seed
@@ -146,6 +151,9 @@ def to_wire(event: Event, arrived_s: float) -> llm_pb2.GenerateResponse:
         case Call(call_id, name, arguments_json):
             call = llm_pb2.ToolCall(call_id=call_id, name=name, arguments_json=arguments_json)
             return llm_pb2.GenerateResponse(tool_call=call)
+        case CallPart(index, call_id, name, arguments_json):
+            delta = llm_pb2.ToolCallDelta(index=index, call_id=call_id, name=name, arguments_json=arguments_json)
+            return llm_pb2.GenerateResponse(tool_call_delta=delta)
         case Rested(segment_id, tokens):
             done = llm_pb2.SegmentDone(segment_id=segment_id, token_count=tokens)
             return llm_pb2.GenerateResponse(segment_done=done)

@@ -51,6 +51,16 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPart:
+    """The next piece of the arguments of a tool call, which itself comes whole at the turn's end."""
+
+    index: int
+    call_id: str
+    name: str
+    arguments_json: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rested:
     """The grant of this name is used up, by that many tokens."""
 
@@ -86,7 +96,7 @@ class Done:
     first_token_s: float
 
 
-Event = Text | Call | Rested | Done
+Event = Text | CallPart | Call | Rested | Done
 
 
 class Model(Protocol):

@@ -18,7 +18,7 @@ from antiphon_runtime.settings import ServerSettings, read_settings
 
 from ..conversation import Call, Message
 from ..grants import Allowance, Grants
-from . import Done, Event, Generation, Reason, Rested, Text, Usage
+from . import CallPart, Done, Event, Generation, Reason, Rested, Text, Usage
 
 TOOL = re.compile(r"tool:(\S+)\s*(\{.*\})?\s*$", re.DOTALL)
 
@@ -99,6 +99,7 @@ class StubModel:
             if not call:
                 yield Text(word)
         if call and reason is Reason.TOOL_CALLS:
+            yield CallPart(0, call.call_id, call.name, call.arguments_json)
             yield call
         usage = Usage(prompt.prompt_tokens, prompt.cached_tokens, said)
         yield Done(reason, usage, began_s, time.monotonic(), first_token_s)

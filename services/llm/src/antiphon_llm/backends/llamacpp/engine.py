@@ -154,16 +154,29 @@ class Engine:
         return True
 
     def _step(self, jobs: Sequence[Job]) -> None:
-        """Steps the turns together; where that fails one by one, so that only who fails does."""
+        """A token of every answer, and a part of the prompt that has the least left."""
         answering = [job for job in jobs if not job.reads]
         reading = min((job for job in jobs if job.reads), key=lambda job: len(job.plan.pending), default=None)
+        if not self._own.batched:
+            for job in answering:
+                self._evaluate([job], None)
+            answering = []
+        elif reading and answering and not self.weights.can_go_back:
+            # llama.cpp cuts a recurrent model's batch into equal lengths, a prompt thus by what is beside it.
+            self._evaluate(answering, None)
+            answering = []
+        if answering or reading:
+            self._evaluate(answering, reading)
+
+    def _evaluate(self, answering: Sequence[Job], reading: Job | None) -> None:
+        """Where this fails it is done for one by one, so that only who fails does."""
         rows = [Row(job.request.slot, job.next, self._memory.position(job.request.slot), True) for job in answering]
         part = self._next_part(reading) if reading else []
         rows += _rows(reading, part, self._memory) if reading else []
         try:
             self.context.evaluate(rows)
         except BackendFailed as error:
-            self._retry(jobs, error)
+            self._retry([*answering, *([reading] if reading else [])], error)
             return
         self.evaluated += len(rows)
         for job in answering:

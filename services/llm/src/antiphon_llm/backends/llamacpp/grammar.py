@@ -32,11 +32,12 @@ text ::= " "? [^ {\t\r\n] [^\x00]*
 """
 
 
-def tool_grammar(tools: Sequence[Tool], *, required: bool) -> str:
-    """A grammar for a call of one of `tools`, or, unless `required`, a plain answer."""
-    calls = " | ".join(_call(tool) for tool in tools)
-    root = "call" if required else "call | text"
-    return f"root ::= {root}\ncall ::= {calls}{'' if required else TEXT}{PRIMITIVES}"
+def tool_grammar(tools: Sequence[Tool], *, required: bool, most: int = 1) -> str:
+    """A grammar for calls of `tools`, at most so many and one a line, or, unless `required`, a plain answer."""
+    choices = " | ".join(_call(tool) for tool in tools)
+    calls = "call" if most == 1 else f'call ("\\n" call){{0,{most - 1}}}'
+    root = "calls" if required else "calls | text"
+    return f"root ::= {root}\ncalls ::= {calls}\ncall ::= {choices}{'' if required else TEXT}{PRIMITIVES}"
 
 
 def _call(tool: Tool) -> str:

@@ -112,7 +112,10 @@ class LlamaCpp:
         return fitted(generation.messages, length, room, count)
 
     def _prompt(self, messages: Sequence[Message], generation: Generation) -> Prompt:
-        return prompt(messages, generation.tools, generation.choice, self._own.tool_result_role)
+        own = self._own
+        return prompt(
+            messages, generation.tools, generation.choice, own.tool_result_role, most_calls=own.parallel_calls
+        )
 
 
 def _warm_prompt(settings: LlamaCppSettings) -> Prompt | None:

@@ -44,7 +44,13 @@ class Prompt:
 
 
 def prompt(
-    messages: Sequence[Message], tools: Sequence[Tool], choice: Choice, tool_result_role: str, *, opening: bool = False
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
+    choice: Choice,
+    tool_result_role: str,
+    *,
+    opening: bool = False,
+    most_calls: int = 1,
 ) -> Prompt:
     """The prompt for an answer to `messages`; with `opening` it is only what other prompts begin with."""
     allowed = choice.allowed(tools)
@@ -53,7 +59,7 @@ def prompt(
         turns = _told(turns, allowed)
     if turns[-1].role == "assistant" and not opening:  # without this the engine would go on with that answer
         turns.append(Turn("user", ""))
-    grammar = tool_grammar(allowed, required=choice.mode == "required") if allowed else ""
+    grammar = tool_grammar(allowed, required=choice.mode == "required", most=most_calls) if allowed else ""
     return Prompt(tuple(_merged(turns)), grammar)
 
 

@@ -30,7 +30,16 @@ class LlamaCppSettings(BaseSettings):
     # Cancels and other streams' tokens wait for a batch of the prompt: 64 tokens are about a quarter of a second on two
     # CPU cores, and cost a tenth of the prompt's speed against 512.
     n_batch: Annotated[int, Field(ge=8, description="Tokens of a prompt evaluated at a time.")] = 64
+    batched: Annotated[
+        bool,
+        Field(
+            description="Evaluate all answers' tokens at once. Off, at half the speed with four: where kernels round "
+            "differently for several tokens, an answer does not depend on who else speaks."
+        ),
+    ] = True
     repeat_penalty: Annotated[float, Field(gt=0, description="llama.cpp's; 1 is none.")] = 1.0
+    # Small models repeat themselves.
+    parallel_calls: Annotated[int, Field(ge=1, le=16, description="The most tool calls of a turn.")] = 1
     tool_result_role: Annotated[
         Literal["system", "user", "tool"], Field(description="The role in which the model is told a tool's result.")
     ] = "system"

@@ -1,17 +1,13 @@
 """One turn, on the event loop: what the engine tells of it as the turn's events."""
 
 import asyncio
-import json
-import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from antiphon_runtime.errors import BackendFailed
-
-from ...conversation import Call
 from ...grants import Allowance, Grants
-from .. import Done, Event, Generation, Reason, Rested, Text, Usage
+from .. import CallPart, Done, Event, Generation, Reason, Rested, Text, Usage
+from .calls import Calls
 from .engine import Engine
 from .job import Ended, Job, Request
 
@@ -25,14 +21,15 @@ class Turn:
         self._generation = generation
         self._dropped = dropped
         self._job: Job | None = None
-        self._told: deque[Text | int | Ended | Exception] = deque()
+        self._told: deque[Text | CallPart | int | Ended | Exception] = deque()
         self._changed = asyncio.Event()
         self._speaks = False
-        self._call = ""
+        self._calls = Calls()
 
     def on_text(self, text: str, tokens: int) -> None:
-        if self._request.grammar and not self._speaks and (self._call or text.lstrip().startswith("{")):
-            self._call += text
+        if self._request.grammar and not self._speaks and (self._calls or text.lstrip().startswith("{")):
+            for part in self._calls.read(text):
+                self._put(part)
             text = ""
         self._speaks = self._speaks or bool(text.strip())
         if self._told and isinstance(last := self._told[-1], Text):
@@ -58,13 +55,16 @@ class Turn:
                 yield self._done(self._so_far())
                 return
             self._go_on(Allowance(grant.tokens, grant.most) if grant else None)
-            while isinstance(told := await self._next(), Text):
+            while isinstance(told := await self._next(), Text | CallPart):
+                if isinstance(told, CallPart):
+                    yield told
+                    continue
                 silent += told.tokens
                 if told.text:
                     yield Text(told.text, silent)
                     silent = 0
             if isinstance(told, Ended):
-                calls = _calls(self._call) if told.reason is Reason.STOP else []
+                calls = self._calls.whole() if self._calls and told.reason is Reason.STOP else []
                 for call in calls:
                     yield call
                 yield self._done(told, Reason.TOOL_CALLS if calls else told.reason)
@@ -83,11 +83,11 @@ class Turn:
         elif allowance:
             self._engine.go_on(self._job, allowance)
 
-    def _put(self, told: Text | int | Ended | Exception) -> None:
+    def _put(self, told: Text | CallPart | int | Ended | Exception) -> None:
         self._told.append(told)
         self._changed.set()
 
-    async def _next(self) -> Text | int | Ended:
+    async def _next(self) -> Text | CallPart | int | Ended:
         while not self._told:
             self._changed.clear()
             await self._changed.wait()
@@ -105,12 +105,3 @@ class Turn:
     def _done(self, ended: Ended, reason: Reason | None = None) -> Done:
         usage = Usage(ended.prompt_tokens, ended.cached_tokens, ended.output_tokens, self._dropped)
         return Done(reason or ended.reason, usage, ended.began_s, ended.ended_s, ended.first_s - ended.began_s)
-
-
-def _calls(text: str) -> list[Call]:
-    """One a line. Raises BackendFailed when the model has not kept to the grammar."""
-    try:
-        made = [json.loads(line) for line in text.strip().split("\n")] if text else []
-        return [Call(f"call_{secrets.token_hex(8)}", one["tool"], json.dumps(one["arguments"])) for one in made]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackendFailed(f"the engine made a call that is none: {text[:200]}") from error

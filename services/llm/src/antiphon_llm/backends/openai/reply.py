@@ -9,7 +9,7 @@ from antiphon_runtime.errors import BackendFailed, InvalidInput
 
 from ...conversation import Call
 from ...grants import Allowance, Grant, Grants
-from .. import Done, Event, Reason, Rested, Text, Usage
+from .. import CallPart, Done, Event, Reason, Rested, Text, Usage
 from .failures import translated
 from .reasoning import Spoken
 
@@ -58,7 +58,9 @@ class Reply:
         async for chunk in chunks:
             before = self.tokens
             with translated():
-                text = self._read(chunk)
+                text, parts = self._read(chunk)
+            for more in parts:
+                yield more
             if text and not self.call_wanted:
                 yield Text(text, max(1, self.tokens - before))
             goes_on = [allowance.spend(text) for _ in range(self.tokens - before)]
@@ -81,32 +83,36 @@ class Reply:
             yield Call(part.call_id, part.name, part.arguments or "{}")
         yield self._done(Reason.TOOL_CALLS if self.calls else REASONS[self.finish])
 
-    def _read(self, chunk: Any) -> str:
-        """Takes a chunk in; returns what it says aloud."""
-        text = ""
+    def _read(self, chunk: Any) -> tuple[str, list[CallPart]]:
+        """Takes a chunk in; returns what it says aloud, and what it adds to calls."""
+        text, parts = "", []
         for choice in chunk.choices:
             self.finish = choice.finish_reason or self.finish
-            text += self._delta(choice.delta)
+            parts += [self._part(part) for part in choice.delta.tool_calls or ()]
+            text += self._said(choice.delta)
         if chunk.usage:
             usage = chunk.usage
             details = usage.prompt_tokens_details
             self.usage = Usage(usage.prompt_tokens, (details and details.cached_tokens) or 0, usage.completion_tokens)
             self.tokens = max(self.tokens, usage.completion_tokens) if chunk.choices else self.tokens
-        return text
+        return text, parts
 
-    def _delta(self, delta: Any) -> str:
+    def _said(self, delta: Any) -> str:
         said = delta.content or ""
         thought = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
         if said or thought or delta.tool_calls:
             self.first_s = self.first_s or time.monotonic()
             self.tokens += 1
-        for part in delta.tool_calls or ():
-            call = self.calls.setdefault(part.index, _Part())
-            call.call_id = part.id or call.call_id
-            if part.function:
-                call.name = part.function.name or call.name
-                call.arguments += part.function.arguments or ""
         return self.spoken.heard(said) if said else ""
+
+    def _part(self, part: Any) -> CallPart:
+        call, more = self.calls.setdefault(part.index, _Part()), ""
+        call.call_id = part.id or call.call_id
+        if part.function:
+            call.name = part.function.name or call.name
+            more = part.function.arguments or ""
+        call.arguments += more
+        return CallPart(part.index, call.call_id, call.name, more)
 
     def _done(self, reason: Reason) -> Done:
         now_s = time.monotonic()
