@@ -40,6 +40,8 @@ def test_vllm_takes_the_flags(variant: str, monkeypatch: pytest.MonkeyPatch) -> 
     from antiphon_llm.backends.vllm.model import _parsed
     from antiphon_llm.backends.vllm.settings import VllmSettings
 
+    for name in ("MODEL", "ARGS"):
+        monkeypatch.delenv(f"ANTIPHON_LLM_VLLM__{name}", raising=False)
     monkeypatch.setenv("ANTIPHON_LLM_VLLM__RECIPE", variant)
     args = _parsed(VllmSettings(), slots=8)
     assert (args.model, args.max_num_seqs) == (recipe.model(variant), 8)
