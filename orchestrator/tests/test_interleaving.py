@@ -18,6 +18,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.aggregators.llm_context import LLMContext
 
+import antiphon_llm.settings
 from antiphon_orchestrator.interleaving import Interleaver, Stretches
 from antiphon_orchestrator.services import AntiphonLLMService, InterleavedTTSService
 from antiphon_runtime.phases import Phases
@@ -157,6 +158,15 @@ async def test_a_voice_that_never_says_it_is_done_is_waited_for_only_so_long() -
         await interleaver.until_wanted(spoken)
         interleaver.spoken(1)
     interleaver.spoken(1)  # too late: nobody waits for it
+
+
+async def test_a_voice_far_ahead_is_not_waited_for_until_the_grant_is_lost() -> None:
+    interleaver = Interleaver(Phases(), Stretches(rest_s=0.05))
+    async with asyncio.timeout(2), interleaver.awaiting(1) as spoken:
+        interleaver.spoken(1, ahead_s=100.0)
+        await interleaver.until_wanted(spoken)
+    waits = Stretches()
+    assert waits.rest_s + waits.patience_s < antiphon_llm.settings.Settings().grant_timeout_s
 
 
 async def test_grants_are_named_apart_and_grow_after_the_first() -> None:

@@ -32,14 +32,16 @@ class SegmentFrame(DataFrame):
 class Stretches:
     """Tokens of a reply's first grant, of each later one, and of one that a sentence does not end sooner.
 
-    The next stretch is written when the voice is less than `comfort_s` of audio ahead of its listener. A voice that
-    takes longer than `patience_s` for a stretch is no longer waited for.
+    The next stretch is written when the voice is less than `comfort_s` of audio ahead of its listener, or after
+    `rest_s`. A voice that takes longer than `patience_s` for a stretch is no longer waited for. The two together must
+    be less than the model's `grant_timeout_s`.
     """
 
     first: int = 24
     later: int = 32
     most: int = 96
     comfort_s: float = 2.0
+    rest_s: float = 15.0
     patience_s: float = 10.0
 
 
@@ -87,9 +89,10 @@ class Interleaver:
 
     async def until_wanted(self, spoken: asyncio.Future[float]) -> None:
         """Returns when the next stretch should be written."""
+        stretches = self._stretches
         try:
-            async with asyncio.timeout(self._stretches.patience_s):
+            async with asyncio.timeout(stretches.patience_s):
                 ahead_s = await spoken
         except TimeoutError:
             return
-        await asyncio.sleep(max(0.0, ahead_s - self._stretches.comfort_s))
+        await asyncio.sleep(min(stretches.rest_s, max(0.0, ahead_s - stretches.comfort_s)))

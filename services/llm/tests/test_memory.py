@@ -16,7 +16,7 @@ from antiphon_llm.conversation import Choice, Message
 from antiphon_llm.grants import Grant, Grants
 from antiphon_llm.settings import Settings
 from antiphon_llm.weights import SMOLLM2, SMOLLM2_FILE
-from antiphon_runtime.errors import InvalidInput
+from antiphon_runtime.errors import BackendFailed, InvalidInput, Unavailable
 from antiphon_runtime.weights import DEFAULT_DIR, require
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.real]
@@ -188,3 +188,46 @@ async def test_a_conversation_that_outgrows_the_context_loses_its_oldest_turns(h
 async def test_a_prompt_of_200_000_characters_is_refused(model) -> None:
     with pytest.raises(InvalidInput, match="the model's context has 2048"):
         await Talk(model).ask("word " * 40_000)
+
+
+async def test_an_engine_that_fails_ends_its_turns_takes_no_other_and_says_that_it_is_lost(hybrid) -> None:
+    model = await asyncio.to_thread(load, hybrid)
+    try:
+        lost = asyncio.Event()
+        model.engine.attach(lost.set)
+        await Talk(model, SYSTEM).ask(QUESTIONS[0])
+
+        def broken(*_: Any) -> None:
+            raise RuntimeError("the device is gone")
+
+        model.engine.context.evaluate = broken
+        for question in QUESTIONS[1:3]:
+            with pytest.raises(Unavailable, match="engine has failed"):
+                await Talk(model, SYSTEM).ask(question)
+        async with asyncio.timeout(5):
+            await lost.wait()
+    finally:
+        await asyncio.to_thread(model.close)
+
+
+async def test_a_turn_that_cannot_be_evaluated_fails_alone(hybrid) -> None:
+    model = await asyncio.to_thread(load, hybrid)
+    evaluate = model.engine.context.evaluate
+    try:
+
+        def fails_for_one(rows: Any) -> None:
+            if any(row.slot == poisoned for row in rows):
+                raise BackendFailed("no memory")
+            evaluate(rows)
+
+        talks = [Talk(model, SYSTEM) for _ in range(2)]
+        before = [await talk.ask(question) for talk, question in zip(talks, QUESTIONS, strict=False)]
+        assert before
+        poisoned = 0
+        model.engine.context.evaluate = fails_for_one
+        outcomes = await asyncio.gather(*(talk.ask(QUESTIONS[2]) for talk in talks), return_exceptions=True)
+        assert sorted(isinstance(outcome, BackendFailed) for outcome in outcomes) == [False, True]
+        poisoned = -1
+        assert (await Talk(model, SYSTEM).ask(QUESTIONS[3]))[0]
+    finally:
+        await asyncio.to_thread(model.close)

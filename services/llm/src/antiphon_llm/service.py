@@ -25,6 +25,7 @@ def build(settings: Settings, *, load: Callable[[Settings], Model] | None = None
     async def built(host: Host) -> AsyncIterator[Register]:
         model: Model = await asyncio.to_thread(load or resolve(settings.backend, BACKENDS).load, settings)
         try:
+            model.attach(host)
             servicer = LlmServicer(model, settings, LlmMetrics.register(host.registry))
 
             def register(server: grpc.aio.Server) -> None:

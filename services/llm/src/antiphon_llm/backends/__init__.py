@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from antiphon_runtime.server import Host
+
 from ..conversation import Call, Choice, Message, Sent, Tool
 from ..grants import Grants
 
@@ -104,6 +106,10 @@ class Model(Protocol):
     until the model is warm and raises ConfigError when it cannot be had."""
 
     name: str
+
+    def attach(self, host: Host) -> None:
+        """Told once, on the event loop, before the first turn: where to say that the model is gone for good."""
+        ...
 
     def generate(self, generation: Generation, grants: Grants) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """The turn's events, `Done` last. Leaving the context stops the engine, and returns when it has stopped.

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from antiphon_runtime.errors import ConfigError, InvalidInput
 from antiphon_runtime.latency import Latency, profile
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import ServerSettings, read_settings
 
 from ..conversation import Call, Message
@@ -65,6 +66,9 @@ class StubModel:
     def load(cls, settings: ServerSettings) -> Self:
         """Raises ConfigError when the script is empty or there is no such profile."""
         return cls(read_settings(StubSettings))
+
+    def attach(self, host: Host) -> None:
+        pass
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:

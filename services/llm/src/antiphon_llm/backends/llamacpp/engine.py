@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from antiphon_runtime.errors import BackendFailed, Unavailable
 from antiphon_runtime.stepping import Delivery, deliver, started
@@ -38,12 +38,17 @@ class Engine:
         self._gone: list[Job] = []
         self._closing = self._lost = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_lost: Callable[[], None] = lambda: None
         self._thread: threading.Thread | None = None
         self.evaluated = self.generated = 0
 
     def start(self, openings: Sequence[bytes]) -> None:
         """Starts the thread, which evaluates and keeps the openings. Blocks until it has. Raises what that raised."""
         self._thread = started("llamacpp", lambda: self._warm(openings), self._work)
+
+    def attach(self, on_lost: Callable[[], None]) -> None:
+        """Says whom to tell, on this event loop, when the engine has failed."""
+        self._loop, self._on_lost = asyncio.get_running_loop(), on_lost
 
     def close(self) -> None:
         """Waits for the step in progress; drops the rest."""
@@ -114,11 +119,11 @@ class Engine:
             self._lose()
 
     def _lose(self) -> None:
-        """Every turn fails, and no other is taken."""
+        """Every turn fails, no other is taken, and the process is told that its model is gone."""
         with self._lock:
             self._lost = True
             failed, self._live = self._live, []
-        self._tell([_failing(job) for job in failed])
+        self._tell([*(_failing(job) for job in failed), self._on_lost])
 
     def _next(self) -> list[Job] | None:
         """The turns to step; None at the end."""

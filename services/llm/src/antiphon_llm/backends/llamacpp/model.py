@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from antiphon_runtime.errors import ConfigError, InvalidInput
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 from antiphon_runtime.weights import require
 
@@ -69,6 +70,9 @@ class LlamaCpp:
                 f"the warm prompt has {tokens} tokens: the model's context has {self.engine.context.length}"
             )
         self.engine.start([text] if text else [])
+
+    def attach(self, host: Host) -> None:
+        self.engine.attach(host.lost.set)
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import openai
 
 from antiphon_runtime.errors import ConfigError, Unavailable
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 
 from ...grants import Grant, Grants
@@ -45,6 +46,9 @@ class OpenAI:
         if name not in names:
             raise ConfigError(f"{own.base_url} has no model {name!r}: it has {', '.join(names) or 'none'}")
         return cls(own, name)
+
+    def attach(self, host: Host) -> None:
+        pass
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:

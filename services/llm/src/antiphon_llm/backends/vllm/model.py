@@ -17,6 +17,7 @@ from typing import Any, Self
 from openai.types.chat import ChatCompletionChunk
 
 from antiphon_runtime.errors import ConfigError
+from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 
 from ...grants import Grant, Grants
@@ -54,6 +55,9 @@ class Vllm:
             return cls(AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(args)), args)
         except (RuntimeError, ValueError, OSError) as error:
             raise ConfigError(f"vLLM cannot load {args.model}: {error}") from error
+
+    def attach(self, host: Host) -> None:
+        pass
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:
