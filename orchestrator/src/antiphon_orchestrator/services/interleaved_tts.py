@@ -77,6 +77,8 @@ class InterleavedTTSService(AntiphonTTSService):
                         await self.push_error(frame.error, exception=frame.exception)
                 if context_id in self._replies:
                     await self._until_spoken(context_id, part, segment_id)
+            if not segment_id:
+                await super().flush_audio(context_id)
         finally:
             self._interleaver.spoken(segment_id, part.ahead_s)
 
@@ -85,10 +87,7 @@ class InterleavedTTSService(AntiphonTTSService):
         with suppress(DialError, TimeoutError, *LOST):  # the receiving task reports it
             stream = await self._opened(context_id)
             flushed = part.flushed[segment_id] = asyncio.Event()
-            if segment_id:
-                await stream.write(pb.SynthesizeRequest(flush=pb.Flush(mark=segment_id)))
-            else:
-                await stream.done_writing()
+            await stream.write(pb.SynthesizeRequest(flush=pb.Flush(mark=segment_id)))
             async with asyncio.timeout(SILENT_S):
                 await flushed.wait()
 
