@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -172,3 +173,39 @@ async def test_a_bot_that_ends_leaves_nothing_behind(monkeypatch: pytest.MonkeyP
             await at.send(asked("Hello there."))
             await settles(lambda: used(served) == 1)
         await settles(lambda: used(served) == 0)
+
+
+async def test_each_request_begins_with_the_one_before_byte_for_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "ANTIPHON_LLM_STUB__SCRIPT", 'Hello you.|tool:brew {"kind": "green"}|Your tea is ready.|Bye “you” é.'
+    )
+    sent: list[pb.GenerateConfig] = []
+
+    async def brew(params: FunctionCallParams, kind: str) -> None:
+        """Make tea.
+
+        Args:
+            kind: Which tea.
+        """
+        await params.result_callback({"done": True})
+
+    memory = LLMContextAggregatorPair(LLMContext([], tools=[brew]))  # type: ignore[arg-type]
+    async with stub("llm") as served, dialled("llm", served.target) as replicas:
+        opened = replicas.open
+
+        async def spied(request: pb.GenerateRequest, **options: Any) -> Any:
+            sent.append(request.config)
+            return await opened(request, **options)
+
+        monkeypatch.setattr(replicas, "open", spied)
+        service = AntiphonLLMService(replicas=replicas, system_prompt="Be brief.", function_call_timeout_secs=5.0)
+        async with bot(memory.user(), service, memory.assistant()) as at:
+            for number, text in enumerate(("Hello.", "Tea, please.", "Thank you.")):
+                await at.send(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
+                await at.up.until(LLMContextAssistantTurnFrame, number + 1)
+        shared = served.sample("antiphon_llm_cached_share_sum")
+    messages = [config.messages_json.removesuffix("]") for config in sent]
+    assert len(messages) == 4  # the tool's result is a request of its own
+    assert [now.startswith(before) for before, now in pairwise(messages)] == [True] * 3
+    assert len({config.tools_json for config in sent}) == 1
+    assert shared > 1  # all but the first find what was read before
