@@ -73,6 +73,41 @@ def deliver(loop: asyncio.AbstractEventLoop | None, deliveries: Sequence[Deliver
         log.debug("results came after the end of the event loop")
 
 
+class Stepper:
+    """What an engine and its thread share: the lock that both sides take, and whether there is still work to do.
+
+    The thread waits on `_lock` while it has nothing to do, and ends once `_closing` is set. `_lost` is for an engine
+    whose model is gone: it takes nothing more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_lost: Delivery = lambda: None
+        self._thread: threading.Thread | None = None
+        self._closing = self._lost = False
+
+    def close(self) -> None:
+        """Waits for the step in progress; drops the rest."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify()
+        if self._thread:
+            self._thread.join()
+
+    def _start(self, name: str, warm: Callable[[], None], work: Callable[[], None]) -> None:
+        """As `started`."""
+        self._thread = started(name, warm, work)
+
+    def _tell_on_this_loop(self, on_lost: Delivery | None = None) -> None:
+        """Deliveries are made on the running event loop, `on_lost` when the model is gone."""
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost or self._on_lost
+
+    def _deliver(self, deliveries: Sequence[Delivery]) -> None:
+        deliver(self._loop, deliveries)
+
+
 def host_bytes() -> int:
     """Memory that can still be had on the host; half of it all where the kernel does not say."""
     try:

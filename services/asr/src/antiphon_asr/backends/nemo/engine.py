@@ -1,8 +1,6 @@
 """The model's one thread: every few milliseconds it steps all streams that have a chunk, the most urgent first."""
 
-import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon_runtime.errors import BackendFailed, NoCapacity, Unavailable
-from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver, started
+from antiphon_runtime.stepping import Delivery, RealTimeFactor, Stepper
 
 from .. import Work
 from ..tape import Tape
@@ -64,7 +62,7 @@ class Limits:
     restart_after_s: float = 60.0
 
 
-class Engine:
+class Engine(Stepper):
     """Streams over one model on one device.
 
     All but the thread's own part is called on one event loop; nothing waits for the device. The pool has a slot for
@@ -80,12 +78,12 @@ class Engine:
         device: str = "cpu",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self.model = model
         self._device = device
         self._pool = pool
         self._limits = limits
         self._clock = clock
-        self._lock = threading.Condition()
         self.slots = pool.slots - limits.flushes
         self._free = list(range(self.slots))[::-1]
         copies = list(range(self.slots, self.slots + limits.flushes))
@@ -96,11 +94,6 @@ class Engine:
         self._work = {"live": Work(0, 0.0), "flush": Work(0, 0.0)}
         self._factor = RealTimeFactor()
         self._metrics: EngineMetrics | None = None
-        self._on_lost: Callable[[], None] = lambda: None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._closing = False
-        self._lost = False
 
     @property
     def free_slots(self) -> int:
@@ -108,21 +101,12 @@ class Engine:
 
     def start(self, warm: "Callable[[Model, Pool], None]") -> None:
         """Starts the thread, has it `warm` the model, and returns when it has. Raises what that raised."""
-        self._thread = started("asr engine", lambda: warm(self.model, self._pool), self._work_on)
+        self._start("asr engine", lambda: warm(self.model, self._pool), self._work_on)
 
     def attach(self, metrics: EngineMetrics, on_lost: Callable[[], None]) -> None:
         """Tells where to count, and whom to tell on this event loop when the device is gone."""
-        self._loop = asyncio.get_running_loop()
+        self._tell_on_this_loop(on_lost)
         self._metrics = metrics
-        self._on_lost = on_lost
-
-    def close(self) -> None:
-        """Waits for the step in progress; drops the rest."""
-        with self._lock:
-            self._closing = True
-            self._lock.notify()
-        if self._thread:
-            self._thread.join()
 
     def open(self, context: Context, listener: Listener, *, confidence: bool = False) -> Stream:
         """A stream with a slot. Raises NoCapacity when there is none, or when the engine is too far behind."""
@@ -133,7 +117,7 @@ class Engine:
                 raise NoCapacity(f"all {self.slots} slots are taken", reason="NO_SLOT")
             if (wait_s := self._queue.longest_wait(self._clock())) > self._limits.most_wait_s:
                 raise NoCapacity(f"audio waits for {wait_s * 1000:.0f} ms: no more streams now", reason="BACKLOG")
-            self._loop = self._loop or asyncio.get_running_loop()
+            self._tell_on_this_loop()
             stream = Stream(self._free.pop(), context, confidence, listener, Tape(self._tape_samples))
             self._streams.add(stream)
             return stream
@@ -183,10 +167,10 @@ class Engine:
     def _work_on(self) -> None:
         try:
             while (batch := self._next()) is not None:
-                deliver(self._loop, self._run(batch))
+                self._deliver(self._run(batch))
         except Exception:
             log.exception("the recognizer's engine has failed")
-            deliver(self._loop, self._lose())
+            self._deliver(self._lose())
 
     def _next(self) -> Batch | None:
         """The next batch; None at the end."""

@@ -1,13 +1,11 @@
 """The scheduler: one thread that evaluates, in each step, a token of every answer and a piece of one prompt."""
 
-import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 from antiphon_runtime.errors import BackendFailed, Unavailable
-from antiphon_runtime.stepping import Delivery, deliver, started
+from antiphon_runtime.stepping import Delivery, Stepper
 
 from ...grants import Allowance
 from .. import Reason
@@ -21,7 +19,7 @@ from .weights import Weights
 log = logging.getLogger(__name__)
 
 
-class Engine:
+class Engine(Stepper):
     """Turns over one model. All but the thread's own part is called on one event loop; nothing waits for the thread.
 
     Of several prompts the one with the least left goes first. A turn that rests costs nothing: it is not stepped.
@@ -29,34 +27,25 @@ class Engine:
 
     def __init__(self, own: LlamaCppSettings, weights: Weights, slots: int) -> None:
         """Raises ConfigError when the slots cannot be had."""
+        super().__init__()
         self.weights = weights
         self.context = Context(weights, slots, own)
         self._memory = Memory(self.context, slots)
         self._own = own
-        self._lock = threading.Condition()
         self._live: list[Job] = []
         self._gone: list[Job] = []
-        self._closing = self._lost = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_lost: Callable[[], None] = lambda: None
-        self._thread: threading.Thread | None = None
         self.evaluated = self.generated = 0
 
     def start(self, openings: Sequence[bytes]) -> None:
         """Starts the thread, which evaluates and keeps the openings. Blocks until it has. Raises what that raised."""
-        self._thread = started("llamacpp", lambda: self._warm(openings), self._work)
+        self._start("llamacpp", lambda: self._warm(openings), self._work)
 
     def attach(self, on_lost: Callable[[], None]) -> None:
         """Says whom to tell, on this event loop, when the engine has failed."""
-        self._loop, self._on_lost = asyncio.get_running_loop(), on_lost
+        self._tell_on_this_loop(on_lost)
 
     def close(self) -> None:
-        """Waits for the step in progress; drops the rest."""
-        with self._lock:
-            self._closing = True
-            self._lock.notify()
-        if self._thread:
-            self._thread.join()
+        super().close()
         self.context.close()
         self.weights.close()
 
@@ -73,7 +62,7 @@ class Engine:
         with self._lock:
             if self._lost:
                 raise _gone()
-            self._loop = asyncio.get_running_loop()
+            self._tell_on_this_loop()
             job = Job(request, listener, allowance or Allowance(request.max_tokens))
             self._live.append(job)
             self._lock.notify()
@@ -123,7 +112,7 @@ class Engine:
         with self._lock:
             self._lost = True
             failed, self._live = self._live, []
-        self._tell([*(_failing(job) for job in failed), self._on_lost])
+        self._deliver([*(_failing(job) for job in failed), self._on_lost])
 
     def _next(self) -> list[Job] | None:
         """The turns to step; None at the end."""
@@ -152,7 +141,7 @@ class Engine:
                 self.context, request.sampling, request.seed, request.grammar, self._own.repeat_penalty
             )
         except BackendFailed as error:
-            self._tell(self._failed(job, error))
+            self._deliver(self._failed(job, error))
             return False
         job.plan = self._memory.begin(request.slot, request.text, request.opening)
         job.prompt_tokens, job.begun = job.plan.cached + len(job.plan.pending), True
@@ -194,7 +183,7 @@ class Engine:
             self._memory.evaluated(reading.request.slot, part, reading.plan)
             if not reading.reads:
                 told += self._chosen(reading, len(rows) - 1)
-        self._tell(told)
+        self._deliver(told)
 
     def _retry(self, jobs: Sequence[Job], error: BackendFailed) -> None:
         if len(jobs) > 1:
@@ -203,7 +192,7 @@ class Engine:
             return
         log.warning("a turn failed: %s", error)
         self._memory.clear(jobs[0].request.slot)
-        self._tell(self._failed(jobs[0], error))
+        self._deliver(self._failed(jobs[0], error))
 
     def _next_part(self, job: Job) -> list[int]:
         opening = job.plan.opening_tokens - self._memory.position(job.request.slot)
@@ -248,9 +237,6 @@ class Engine:
                 return []
             self._drop(job)
         return told
-
-    def _tell(self, told: list[Delivery]) -> None:
-        deliver(self._loop, told)
 
 
 def _gone() -> Unavailable:

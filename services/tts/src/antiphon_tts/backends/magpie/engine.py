@@ -1,14 +1,12 @@
 """The model's one thread: a step for all streams that need one, then sound for those whose window is full."""
 
-import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from antiphon_runtime.errors import BackendFailed, Unavailable
-from antiphon_runtime.stepping import Delivery, RealTimeFactor, deliver, started
+from antiphon_runtime.stepping import Delivery, RealTimeFactor, Stepper
 
 from .. import Mode
 from .metrics import EngineMetrics
@@ -29,7 +27,7 @@ T = TypeVar("T")
 LATEST = 0.2
 
 
-class Engine:
+class Engine(Stepper):
     """Generations over one model on one device.
 
     All but the thread's own part is called on one event loop; nothing waits for the device. A generation's sounds are
@@ -45,6 +43,7 @@ class Engine:
         first_frames: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__()
         self.model = model
         self.vocoder = vocoder
         self.slots = model.slots.count
@@ -52,7 +51,6 @@ class Engine:
         self._limits = limits
         self._first_frames = first_frames
         self._clock = clock
-        self._lock = threading.Condition()
         self._free = list(range(self.slots))[::-1]
         self._waiting: list[Request] = []
         self._live: list[Request] = []
@@ -60,11 +58,6 @@ class Engine:
         self._step_s = self._sound_s = 0.0
         self._factor = RealTimeFactor()
         self._metrics: EngineMetrics | None = None
-        self._on_lost: Callable[[], None] = lambda: None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._closing = False
-        self._lost = False
 
     @property
     def free_slots(self) -> int:
@@ -72,28 +65,19 @@ class Engine:
 
     def start(self, warm: "Callable[[SlotModel, Vocoder], None]") -> None:
         """Starts the thread, has it `warm` the model, and returns when it has. Raises what that raised."""
-        self._thread = started("tts engine", lambda: warm(self.model, self.vocoder), self._work_on)
+        self._start("tts engine", lambda: warm(self.model, self.vocoder), self._work_on)
 
     def attach(self, metrics: EngineMetrics, on_lost: Callable[[], None]) -> None:
         """Tells where to count, and whom to tell on this event loop when the device is gone."""
-        self._loop = asyncio.get_running_loop()
+        self._tell_on_this_loop(on_lost)
         self._metrics = metrics
-        self._on_lost = on_lost
-
-    def close(self) -> None:
-        """Waits for the step in progress; drops the rest."""
-        with self._lock:
-            self._closing = True
-            self._lock.notify()
-        if self._thread:
-            self._thread.join()
 
     def ask(self, prompt: Prompt, mode: Mode, deadline_s: float, listener: Listener) -> Request:
         """Has the prompt spoken. Raises Unavailable when the device is lost."""
         with self._lock:
             if self._lost:
                 raise Unavailable("the synthesizer's device is lost", reason="DEVICE_LOST")
-            self._loop = self._loop or asyncio.get_running_loop()
+            self._tell_on_this_loop()
             request = Request(prompt, mode, deadline_s, listener)
             self._waiting.append(request)
             self._lock.notify()
@@ -224,7 +208,7 @@ class Engine:
             self._sound_s = _latest(self._sound_s, (now_s - began_s) / max(1, made))
         with self._lock:
             told = [delivery for each in sounds for delivery in self._heard(*each, wanted[each[0]], now_s)]
-        deliver(self._loop, told)
+        self._deliver(told)
 
     def _window(self, request: Request, frames: int) -> Window:
         ahead = 0 if request.ended else self.vocoder.field.ahead
@@ -258,7 +242,7 @@ class Engine:
         if self._metrics:
             self._metrics.failed.inc()
         failure = BackendFailed(f"the model failed on this text: {type(error).__name__}")
-        deliver(self._loop, [lambda: request.listener.on_failure(failure)])
+        self._deliver([lambda: request.listener.on_failure(failure)])
 
     def _lose(self) -> None:
         """Every generation fails, no other is taken, and the process is told that its model is gone."""
@@ -266,7 +250,7 @@ class Engine:
             self._lost = True
             failed, self._waiting, self._live = [*self._waiting, *self._live], [], []
         gone = Unavailable("the synthesizer's device is lost", reason="DEVICE_LOST")
-        deliver(self._loop, [*(_failing(request, gone) for request in failed), self._on_lost])
+        self._deliver([*(_failing(request, gone) for request in failed), self._on_lost])
 
 
 def _latest(before: float, now: float) -> float:
