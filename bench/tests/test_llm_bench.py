@@ -1,5 +1,6 @@
 """What the bench of language models reckons, and that it hears what the services say."""
 
+from argparse import ArgumentTypeError
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from antiphon_bench.llm.bench import Duet, growth, read
 from antiphon_bench.llm.duet import Reply, Sides, callers
 from antiphon_bench.llm.report import duet_table, level_table
 from antiphon_bench.llm.talk import QUESTIONS, Level, Turn, at_once, row
-from antiphon_bench.process import running
+from antiphon_bench.process import running, setting
 
 on_one_loop = pytest.mark.asyncio(loop_scope="module")
 SCRIPT = "One two three four. Five six seven eight nine ten. Eleven twelve."
@@ -42,6 +43,8 @@ def test_sooner_and_later_are_ratios_of_means() -> None:
 def test_questions_are_of_one_length() -> None:
     assert {len(question.split()) for question in QUESTIONS} <= {9, 10}
     assert read(["--callers", "1", "2", "--set", "LLAMACPP__THREADS=1"]).settings == {"LLAMACPP__THREADS": "1"}
+    with pytest.raises(ArgumentTypeError, match="'THREADS' is not NAME=VALUE"):
+        setting("THREADS")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ class Service:
 
     target: str
     metrics: str
+
+
+def setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE, as a command line has a service's setting. Raises ArgumentTypeError for anything else."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as SLOTS=4")
+    return name, value
 
 
 @asynccontextmanager

@@ -115,7 +115,7 @@ def generation(choice: str = '"auto"', *, grants: bool = False, **other: Any) ->
         Sampling(0.5, 0.9, 7),
         20,
         grants,
-        read_sent(messages, tools, choice),
+        (messages, tools, choice),
     )
 
 

@@ -21,7 +21,7 @@ from antiphon.llm.v1 import llm_pb2_grpc
 from ..errors import BadScript
 from ..llm.talk import Message
 from ..machine import load_average, machine
-from ..process import running
+from ..process import running, setting
 from ..stats import summarise
 from .importing import imported
 from .judging import judged
@@ -136,7 +136,9 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="llamacpp", help="of a service to start")
     parser.add_argument("--target", default="", help="host:port of a running service, in place of one to start")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the service")
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting of the service"
+    )
     parser.add_argument("--repeat", type=int, default=1, help="runs of the whole conversation")
     parser.add_argument("--turns", type=int, default=30, help="of the script, from its beginning")
     parser.add_argument("--events", type=int, help="of the programme, for a smaller knowledge base")
@@ -144,7 +146,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--judge", default="", help="host:port of a service whose model judges in place of the rules")
     parser.add_argument("--output", type=Path, default=Path("out/bench"), help="where the raw rows go")
     found = vars(parser.parse_args(arguments))
-    found["settings"] = dict(pair.split("=", 1) for pair in found.pop("set"))
+    found["settings"] = dict(found.pop("set"))
     return Options(**found)
 
 

@@ -10,7 +10,8 @@ import grpc
 
 from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
 
-from ..llm.talk import Message, events
+from ..llm.talk import Message
+from ..rpc import events
 from .script import Scripted
 
 # A model that calls tools for ever is stopped.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..machine import load_average, machine
-from ..process import running
+from ..process import running, setting
 from .duet import Reply, Sides, callers
 from .report import duet_table, level_table
 from .talk import Level, at_once, row
@@ -197,7 +197,9 @@ def save(outcome: Outcome, options: Options) -> None:
 def read(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", default="llamacpp", help="of the language model")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of its service")
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting of its service"
+    )
     parser.add_argument("--callers", type=int, nargs="+", default=(1, 4, 16, 64), help="conversations at once")
     parser.add_argument("--turns", type=int, default=3, help="of each")
     parser.add_argument("--tokens", type=int, default=48, help="of an answer, at most")
@@ -209,7 +211,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--output", type=Path, default=Path("out/bench"), help="where the raw rows go")
     parser.add_argument("--publish", type=Path, help="also write the rows into this folder")
     found = vars(parser.parse_args(arguments))
-    found["settings"] = dict(pair.split("=", 1) for pair in found.pop("set"))
+    found["settings"] = dict(found.pop("set"))
     several = {name: tuple(found[name]) for name in ("callers", "voices", "together")}
     return Options(**found | several)
 

@@ -15,14 +15,9 @@ from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
 from antiphon.tts.v1 import tts_pb2, tts_pb2_grpc
 from antiphon_runtime.phases import Phases
 
-from .talk import QUESTIONS, Message, events, system
-
-MODES = {
-    "batch": tts_pb2.SYNTHESIS_MODE_BATCH,
-    "hybrid": tts_pb2.SYNTHESIS_MODE_HYBRID,
-    "": tts_pb2.SYNTHESIS_MODE_UNSPECIFIED,
-}
-BYTES_PER_SAMPLE = 2
+from ..rpc import events
+from ..tts.load import BYTES_PER_SAMPLE, MODES
+from .talk import QUESTIONS, Message, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +58,7 @@ class _Voice:
 
     async def begin(self, mode: str) -> None:
         audio = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE)
-        config = tts_pb2.SynthesizeConfig(audio=audio, mode=MODES[mode])
+        config = tts_pb2.SynthesizeConfig(audio=audio, mode=MODES.get(mode, tts_pb2.SYNTHESIS_MODE_UNSPECIFIED))
         await self._call.write(tts_pb2.SynthesizeRequest(config=config))
         self.rate_hz = (await self._call.read()).ready.config.audio.sample_rate_hz
         self._listening = asyncio.create_task(self._listen(), name="listen")

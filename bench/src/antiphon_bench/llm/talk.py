@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import grpc
 from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
 
 from ..machine import load_average
+from ..rpc import events
 from ..stats import summarise
 
 Message = dict[str, Any]
@@ -71,14 +72,6 @@ class Level:
 def system(call: str) -> Message:
     """A system prompt that no other call begins with."""
     return {"role": "system", "content": f"[{call}] {PERSONA} {call}."}
-
-
-async def events(call: Any) -> AsyncIterator[llm_pb2.GenerateResponse]:
-    """Raises AioRpcError when the stream does not end well."""
-    while (event := await call.read()) is not grpc.aio.EOF:
-        yield event
-    if await call.code() is not grpc.StatusCode.OK:
-        raise grpc.aio.AioRpcError(await call.code(), await call.initial_metadata(), None, await call.details())
 
 
 async def ask(stub: llm_pb2_grpc.LlmServiceStub, messages: Sequence[Message], tokens: int, number: int) -> Turn:

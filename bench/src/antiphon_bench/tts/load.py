@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from antiphon.common.v1 import audio_pb2
 from antiphon.tts.v1 import tts_pb2, tts_pb2_grpc
 
 from ..machine import load_average
+from ..rpc import events
 from ..stats import ranked_at
 
 BYTES_PER_SAMPLE = 2
@@ -125,7 +126,7 @@ async def speak(target: str, sentence: str, mode: str) -> Heard:
             sent = time.monotonic()
             await call.write(tts_pb2.SynthesizeRequest(text=sentence))
             await call.done_writing()
-            async for event in _events(call):
+            async for event in events(call):
                 if event.WhichOneof("event") == "audio":
                     arrivals.append((time.monotonic(), len(event.audio.pcm) / BYTES_PER_SAMPLE / rate_hz))
         except grpc.aio.AioRpcError as error:
@@ -136,13 +137,6 @@ async def speak(target: str, sentence: str, mode: str) -> Heard:
     ttfb = (arrivals[0][0] - sent) * 1000 if arrivals else None
     audio_ms = sum(seconds for _, seconds in arrivals) * 1000
     return Heard(words, ttfb, (time.monotonic() - sent) * 1000, audio_ms, count, silent * 1000)
-
-
-async def _events(call: Any) -> AsyncIterator[Any]:
-    while (event := await call.read()) is not grpc.aio.EOF:
-        yield event
-    if await call.code() is not grpc.StatusCode.OK:
-        raise grpc.aio.AioRpcError(await call.code(), await call.initial_metadata(), None, await call.details())
 
 
 async def at_once(side: str, target: str, texts: Sequence[str], mode: str, callers: int) -> Level:

@@ -16,7 +16,7 @@ from antiphon_runtime.slots import Slots
 from antiphon_runtime.stream import Replies, first_config
 
 from .backends import CallPart, Done, Event, Generation, Model, Reason, Rested, Sampling, Text
-from .conversation import Call, read_choice, read_messages, read_sent, read_tools
+from .conversation import Call, read_choice, read_messages, read_tools
 from .grants import Clauses, Grant, Grants
 from .metrics import LlmMetrics, Meter
 from .settings import Settings
@@ -80,7 +80,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
             sampling=self._sampling(config),
             max_tokens=min(config.max_token_count or limit, limit),
             await_grants=config.await_grants,
-            sent=read_sent(config.messages_json, config.tools_json, config.tool_choice_json),
+            sent_json=(config.messages_json, config.tools_json, config.tool_choice_json),
         )
 
     def _sampling(self, config: llm_pb2.GenerateConfig) -> Sampling:

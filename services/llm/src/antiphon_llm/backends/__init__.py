@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from antiphon_runtime.server import Host
 
-from ..conversation import Call, Choice, Message, Sent, Tool
+from ..conversation import Call, Choice, Message, Tool
 from ..grants import Grants
 
 BACKENDS = {
@@ -32,7 +32,7 @@ class Sampling:
 class Generation:
     """One turn to generate: at most `max_tokens`, and with `await_grants` only what has been granted.
 
-    `sent` is what `messages`, `tools` and `choice` were read from.
+    `sent_json` is what `messages`, `tools` and `choice` were read from, for `read_sent`.
     """
 
     messages: tuple[Message, ...]
@@ -41,7 +41,7 @@ class Generation:
     sampling: Sampling
     max_tokens: int
     await_grants: bool = False
-    sent: Sent = field(default_factory=Sent)
+    sent_json: tuple[str, str, str] = ("[]", "", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ until that is full again the prompt only grows, and what has been evaluated stay
 messages before it, so that every turn of one conversation makes the same one.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from antiphon_runtime.errors import InvalidInput
@@ -27,15 +28,15 @@ def fitted(
         return messages, 0
     head = next((number for number, message in enumerate(messages) if message.role != "system"), len(messages))
     cuts = [number for number in range(head + 1, len(messages)) if messages[number].role == "user"]
-    step, wanted = max(1, length // STEP), 0
-    for cut in cuts:
-        kept = [*messages[:head], *messages[cut:]]
-        left = count(kept)
-        if whole - left < wanted:
-            continue
-        if left + room <= length:
-            return kept, cut - head
-        wanted = ((whole - left) // step + 1) * step
+    step = max(1, length // STEP)
+    wanted = -(-(whole + room - length) // step) * step
+
+    def freed(cut: int) -> int:
+        return whole - count([*messages[:head], *messages[cut:]])
+
+    first = bisect_left(cuts, wanted, key=freed)
+    if first < len(cuts):
+        return [*messages[:head], *messages[cuts[first] :]], cuts[first] - head
     kept = [*messages[:head], *messages[cuts[-1] :]] if cuts else [*messages]
     if (least := count(kept)) >= length:
         raise InvalidInput(

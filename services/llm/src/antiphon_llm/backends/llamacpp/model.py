@@ -65,7 +65,7 @@ class LlamaCpp:
             text = self._template.opening(warm.turns) if warm else b""
         except InvalidInput as error:
             raise ConfigError(f"the model cannot be warmed: {error}") from error
-        if (tokens := len(self.engine.weights.tokens(text, first=True))) >= self.engine.context.length:
+        if (tokens := self.engine.weights.count(text)) >= self.engine.context.length:
             raise ConfigError(
                 f"the warm prompt has {tokens} tokens: the model's context has {self.engine.context.length}"
             )
@@ -109,9 +109,7 @@ class LlamaCpp:
         room = min(generation.max_tokens, length // ANSWER)
 
         def count(messages: Sequence[Message]) -> int:
-            text = self._template.text(self._prompt(messages, generation).turns)
-            # No token is less than a byte.
-            return len(text) if len(text) + room <= length else len(self.engine.weights.tokens(text, first=True))
+            return self.engine.weights.count(self._template.text(self._prompt(messages, generation).turns))
 
         return fitted(generation.messages, length, room, count)
 

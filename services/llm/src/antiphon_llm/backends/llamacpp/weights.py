@@ -1,11 +1,15 @@
 """A model file in memory, and its vocabulary."""
 
 import ctypes
+from functools import lru_cache
 from pathlib import Path
 
 from antiphon_runtime.errors import ConfigError
 
 from .library import Library
+
+# Lines of prompts whose number of tokens is remembered.
+LINES = 4096
 
 
 class Weights:
@@ -26,6 +30,7 @@ class Weights:
         self.bos = self._mark(c.llama_vocab_bos(self.vocab))
         self.eos = self._mark(c.llama_vocab_eos(self.vocab))
         self._add_bos = c.llama_vocab_get_add_bos(self.vocab)
+        self._line_tokens = lru_cache(LINES)(lambda line: len(self.tokens(line, first=False)))
         template = c.llama_model_chat_template(self.handle, None)
         if not template:
             raise ConfigError(f"{path} has no chat template")
@@ -38,6 +43,10 @@ class Weights:
         found = (ctypes.c_int32 * room)()
         count = self.library.c.llama_tokenize(self.vocab, text, len(text), found, room, begin, True)
         return found[:count]
+
+    def count(self, text: bytes) -> int:
+        """How many tokens `text` is, at most: line by line, of which a conversation's older ones are remembered."""
+        return 1 + sum(map(self._line_tokens, text.splitlines(keepends=True)))
 
     def piece(self, token: int, *, marks: bool = False) -> bytes:
         """The token's bytes, which need not be whole characters. The template's marks are b"", unless asked for."""

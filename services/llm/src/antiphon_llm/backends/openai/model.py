@@ -12,11 +12,11 @@ from antiphon_runtime.errors import ConfigError, Unavailable
 from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 
-from ...grants import Grant, Grants
+from ...grants import Grants
 from ...settings import Settings
-from .. import Done, Event, Generation, Reason, Usage
+from .. import Event, Generation
 from .failures import translated
-from .reply import Reply
+from .reply import answered
 from .request import request
 from .settings import OpenAISettings
 
@@ -53,29 +53,22 @@ class OpenAI:
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:
         self._loop = asyncio.get_running_loop()
-        async with aclosing(self._events(generation, grants)) as events:
+        async with aclosing(answered(generation, grants, lambda: self._opened(generation))) as events:
             yield events
 
     def close(self) -> None:
         if self._loop and self._loop.is_running():
             asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
 
-    async def _events(self, generation: Generation, grants: Grants) -> AsyncGenerator[Event]:
-        grant: Grant | None = None
-        began_s = time.monotonic()
-        if generation.await_grants and (grant := await grants.next()) is None:
-            yield Done(Reason.GRANTS_USED, Usage(0, 0, 0), began_s, began_s, 0.0)
-            return
+    @asynccontextmanager
+    async def _opened(self, generation: Generation) -> AsyncIterator[AsyncIterator[Any]]:
         began_s, own = time.monotonic(), self._own
         asked = request(generation, self.name, own.max_tokens_field)
         with translated():
             async with _limited(own.first_token_timeout_s, "did not begin an answer"):
                 stream = await self._client.chat.completions.create(**asked, extra_body=own.extra)
         async with stream, aclosing(self._chunks(stream, began_s)) as chunks:
-            reply = Reply(began_s, call_wanted=generation.choice.mode == "required")
-            async with aclosing(reply.events(chunks, grants, grant, generation.max_tokens)) as events:
-                async for event in events:
-                    yield event
+            yield chunks
 
     async def _chunks(self, stream: Any, began_s: float) -> AsyncGenerator[Any]:
         own = self._own

@@ -1,7 +1,8 @@
 """One answer, read piece by piece from the server's stream."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ from antiphon_runtime.errors import BackendFailed, InvalidInput
 
 from ...conversation import Call
 from ...grants import Allowance, Grant, Grants
-from .. import CallPart, Done, Event, Reason, Rested, Text, Usage
+from .. import CallPart, Done, Event, Generation, Reason, Rested, Text, Usage
 from .failures import translated
 from .reasoning import Spoken
 
@@ -19,6 +20,20 @@ REASONS = {
     "tool_calls": Reason.TOOL_CALLS,
     "function_call": Reason.TOOL_CALLS,
 }
+
+
+async def answered(
+    generation: Generation, grants: Grants, opened: Callable[[], AbstractAsyncContextManager[AsyncIterator[Any]]]
+) -> AsyncGenerator[Event]:
+    """A turn's events, from the chunks that `opened` gives once there is a grant, if grants are awaited."""
+    grant, began_s = None, time.monotonic()
+    if generation.await_grants and (grant := await grants.next()) is None:
+        yield Done(Reason.GRANTS_USED, Usage(0, 0, 0), began_s, began_s, 0.0)
+        return
+    reply = Reply(time.monotonic(), call_wanted=generation.choice.mode == "required")
+    async with opened() as chunks, aclosing(reply.events(chunks, grants, grant, generation.max_tokens)) as events:
+        async for event in events:
+            yield event
 
 
 @dataclass(slots=True)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from ...conversation import read_sent
 from .. import Generation
 
 
 def request(generation: Generation, model: str, max_tokens_field: str = "max_tokens") -> dict[str, Any]:
     """What to ask a server for: messages and tools as they were sent."""
-    sampling, sent = generation.sampling, generation.sent
+    sampling, sent = generation.sampling, read_sent(*generation.sent_json)
     asked: dict[str, Any] = {
         "model": model,
         "messages": sent.messages,

@@ -7,9 +7,8 @@ of a server are. This follows vLLM 0.32 and 0.33, whose `run-batch` puts the sam
 import asyncio
 import json
 import shlex
-import time
 from argparse import Namespace
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, Self
@@ -20,11 +19,11 @@ from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.server import Host
 from antiphon_runtime.settings import read_settings
 
-from ...grants import Grant, Grants
+from ...grants import Grants
 from ...settings import Settings
-from .. import Done, Event, Generation, Reason, Usage
+from .. import Event, Generation
 from ..openai.failures import refusal, translated
-from ..openai.reply import Reply
+from ..openai.reply import answered
 from ..openai.request import request
 from . import recipe
 from .settings import VllmSettings
@@ -40,6 +39,7 @@ class Vllm:
         self._engine = engine
         self._args = args
         self._chat: asyncio.Future[Any] | None = None
+        self._on_lost: Callable[[], None] = lambda: None
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
@@ -57,38 +57,34 @@ class Vllm:
             raise ConfigError(f"vLLM cannot load {args.model}: {error}") from error
 
     def attach(self, host: Host) -> None:
-        pass
+        self._on_lost = host.lost.set
+        # On the loop that it then runs on, and before the first turn would have to wait for it.
+        self._chat = asyncio.ensure_future(_chat_layer(self._engine, self._args))
 
     @asynccontextmanager
     async def generate(self, generation: Generation, grants: Grants) -> AsyncIterator[AsyncIterator[Event]]:
-        async with aclosing(self._events(generation, grants)) as events:
-            yield events
+        try:
+            async with aclosing(answered(generation, grants, lambda: self._opened(generation))) as events:
+                yield events
+        finally:
+            if self._engine.errored:
+                self._on_lost()
 
     def close(self) -> None:
         self._engine.shutdown()
 
-    async def _events(self, generation: Generation, grants: Grants) -> AsyncGenerator[Event]:
-        grant: Grant | None = None
-        began_s = time.monotonic()
-        if generation.await_grants and (grant := await grants.next()) is None:
-            yield Done(Reason.GRANTS_USED, Usage(0, 0, 0), began_s, began_s, 0.0)
-            return
-        began_s = time.monotonic()
-        reply = Reply(began_s, call_wanted=generation.choice.mode == "required")
-        async with (
-            aclosing(await self._asked(generation)) as lines,
-            aclosing(_chunks(lines)) as chunks,
-            aclosing(reply.events(chunks, grants, grant, generation.max_tokens)) as events,
-        ):
-            async for event in events:
-                yield event
+    @asynccontextmanager
+    async def _opened(self, generation: Generation) -> AsyncIterator[AsyncIterator[Any]]:
+        async with aclosing(await self._asked(generation)) as lines, aclosing(_chunks(lines)) as chunks:
+            yield chunks
 
     async def _asked(self, generation: Generation) -> Any:
         """The answer's lines, as a server would send them. Raises what a refusal stands for."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.exceptions import VLLMClientError
 
-        chat = await self._chat_layer()
+        assert self._chat, "attached"
+        chat = await asyncio.shield(self._chat)
         try:
             answer = await chat.create_chat_completion(ChatCompletionRequest(**request(generation, self.name)))
         except (ValueError, VLLMClientError) as error:
@@ -96,12 +92,6 @@ class Vllm:
         if refused := getattr(answer, "error", None):
             raise refusal(int(refused.code), str(refused.message))
         return answer
-
-    async def _chat_layer(self) -> Any:
-        """Made on the event loop that it then runs on, by the first turn."""
-        if self._chat is None:
-            self._chat = asyncio.ensure_future(_chat_layer(self._engine, self._args))
-        return await asyncio.shield(self._chat)
 
 
 async def _chat_layer(engine: Any, args: Namespace) -> Any:
