@@ -95,15 +95,18 @@ class Meter:
             self._metrics.finished.labels("aborted").inc()
 
     def observe(self, event: Event) -> None:
-        now_s = time.monotonic()
+        """An event that the model gave."""
         match event:
             case Text(text, tokens):
-                self._heard(text, tokens, now_s)
+                self._heard(text, tokens, time.monotonic())
             case Rested():
                 self._last_s = None
-            case Done():
-                self._done = True
-                self._over(event, now_s)
+
+    def observe_sent(self, event: Event) -> None:
+        """An event that its caller has been sent: a turn whose end could not be sent has been left, so is aborted."""
+        if isinstance(event, Done):
+            self._done = True
+            self._over(event, time.monotonic())
 
     def _heard(self, text: str, tokens: int, now_s: float) -> None:
         self._tokens += tokens

@@ -65,6 +65,7 @@ class LlmServicer(llm_pb2_grpc.LlmServiceServicer):
                         continue
                     for told in _whole(event, clauses, grants):
                         await replies.send(to_wire(told, arrived_s))
+                    meter.observe_sent(event)
 
     def _checked(self, config: llm_pb2.GenerateConfig) -> Generation:
         checked_choice("model", config.model, (self._model.name,))
