@@ -19,7 +19,13 @@ from pipecat.frames.frames import (
 from pipecat.metrics.metrics import TTFBMetricsData
 from pipecat.utils.errors import ErrorCategory
 
-from antiphon_orchestrator.services import AntiphonSTTService, CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame
+from antiphon_orchestrator.services import (
+    AntiphonSTTService,
+    CommitTurnFrame,
+    EmptyUtteranceFrame,
+    PauseTextFrame,
+    SpeechPausedFrame,
+)
 from antiphon_orchestrator.services import asr as asr_module
 from antiphon_orchestrator.services.asr import LEAD_IN_S
 from antiphon_runtime.testing import Served
@@ -76,11 +82,14 @@ async def test_without_being_told_so_a_vad_stop_commits_nothing() -> None:
         assert finalized(served, "commit") == 1
 
 
-async def test_a_pause_is_speculated_on_and_only_the_commit_is_told() -> None:
+async def test_a_pause_is_speculated_on_and_only_the_commit_is_told_as_heard() -> None:
     async with stub("asr") as served, listening(served) as (at, _):
         await says(at)
         await at.hear(silence(100))
         await at.send(SpeechPausedFrame(sample=400 * 16, silence_ms=100))
+        for side in (at.up, at.down):  # the turn's policy stands before, the answer after
+            guessed = await side.until(PauseTextFrame)
+            assert (guessed.sample, guessed.text) == (400 * 16, FIRST)
         await at.hear(silence(100))
         await at.send(CommitTurnFrame(sample=400 * 16))
         heard = await at.down.until(TranscriptionFrame)

@@ -1,12 +1,17 @@
 from collections.abc import Iterator
 
 import pytest
-from own_bot import audio, silence
+from own_bot import audio, bot, silence
 from pipecat.frames.frames import Frame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame
 from pipecat.tests.utils import run_test
 
-from antiphon_orchestrator.services.frames import CommitTurnFrame, SpeechPausedFrame, TurnVerdictFrame
-from antiphon_orchestrator.turns.policy import FixedPause, Pause, SmartTurn, TurnPolicy
+from antiphon_orchestrator.services.frames import (
+    CommitTurnFrame,
+    PauseTextFrame,
+    SpeechPausedFrame,
+    TurnVerdictFrame,
+)
+from antiphon_orchestrator.turns.policy import Decision, FixedPause, Fused, Pause, SmartTurn, TurnPolicy
 from antiphon_orchestrator.turns.taker import TurnTaker
 
 MS = 16  # samples
@@ -19,9 +24,9 @@ class Seconds:
         self.after_ms = after_ms
         self.asked: list[Pause] = []
 
-    def decide(self, pause: Pause) -> str | None:
+    def decide(self, pause: Pause) -> Decision:
         self.asked.append(pause)
-        return "asked" if pause.silence_ms >= self.after_ms else None
+        return Decision(pause.silence_ms >= self.after_ms, "asked")
 
 
 def hears(ms: int) -> Iterator[Frame]:
@@ -164,3 +169,34 @@ async def test_the_rate_is_that_of_the_audio(rate_hz: int) -> None:
     assert not any(isinstance(frame, CommitTurnFrame) for frame in down)
     down, _ = await run_test(TurnTaker(FixedPause(600)), frames_to_send=frames)
     assert isinstance(down[-1], CommitTurnFrame)
+
+
+async def paused_with(policy: TurnPolicy, *text: PauseTextFrame) -> CommitTurnFrame:
+    """The commit of a pause at 1000 ms that sounded finished, told `text` by the recognizer behind."""
+    async with bot(TurnTaker(policy)) as at:
+        await at.send(VADUserStartedSpeakingFrame(), *hears(1100), *pauses(1000))
+        await at.send(TurnVerdictFrame(1000 * MS, complete=True))
+        await at.down.until(TurnVerdictFrame)
+        for frame in text:
+            await at.send_up(frame)
+            await at.up.until(PauseTextFrame)
+        await at.send(*hears(100), VADUserStoppedSpeakingFrame(), *hears(1600))
+        return await at.down.until(CommitTurnFrame)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("I want two tickets.", ("verdict", "")),
+        ("I want two tickets and", ("long silence", "conjunction")),
+    ],
+)
+async def test_the_policy_is_told_the_words_of_the_pause_and_what_it_held_for_is_kept(text, told) -> None:
+    commit = await paused_with(Fused(), PauseTextFrame(sample=1000 * MS, text=text))
+    assert (commit.reason, commit.held_for) == told
+
+
+async def test_the_words_of_an_earlier_pause_are_not_those_of_this_one() -> None:
+    policy = Seconds(after_ms=600)
+    await paused_with(policy, PauseTextFrame(sample=900 * MS, text="and"))
+    assert {pause.text for pause in policy.asked} == {None}

@@ -227,6 +227,7 @@ def test_json_counts_from_the_end_of_the_callers_speech_and_leaves_stages_out_wi
         "answered": "",
         "error": "",
         "commit_reason": "",
+        "held_for": "",
         "llm_calls": 0,
         "tools": [],
         "v2v_ms": None,

@@ -147,7 +147,7 @@ class TimelineObserver(BaseObserver):
             return
         self._committed_ns = now
         self._awaiting_text = True
-        self._turn.commit_reason = frame.reason
+        self._turn.commit_reason, self._turn.held_for = frame.reason, frame.held_for
         self._turn.speech_end_ns = self._pauses.get(frame.sample, now)
         self._turn.stages.clear()
         self._turn.stage("pause", min(self._stopped_ns, now))

@@ -43,7 +43,7 @@ def build_pipeline(
         [
             transport.input(),
             AntiphonTurnProcessor(replicas=backends.turn, session_id=session_id, local=LocalTurn()),
-            TurnTaker(POLICIES[agent.turn_policy]),
+            TurnTaker(POLICIES[agent.turn_policy](agent.language)),
             AntiphonSTTService(
                 replicas=backends.asr,
                 session_id=session_id,

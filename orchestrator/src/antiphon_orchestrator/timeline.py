@@ -32,6 +32,7 @@ class Turn:
     answered: str = ""
     error: str = ""
     commit_reason: str = ""
+    held_for: str = ""
     llm_calls: int = 0
     tools: list[str] = field(default_factory=list)
     speech_end_ns: int | None = None
@@ -68,6 +69,7 @@ class Turn:
             "answered": self.answered,
             "error": self.error,
             "commit_reason": self.commit_reason,
+            "held_for": self.held_for,
             "llm_calls": self.llm_calls,
             "tools": self.tools,
             "v2v_ms": _rounded(self.v2v_ms),

@@ -1,7 +1,7 @@
 """Pipecat services over Antiphon's gRPC services. Any Pipecat bot can use them on their own; see the README."""
 
 from .asr import AntiphonSTTService
-from .frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame, TurnVerdictFrame
+from .frames import CommitTurnFrame, EmptyUtteranceFrame, PauseTextFrame, SpeechPausedFrame, TurnVerdictFrame
 from .interleaved_tts import InterleavedTTSService
 from .llm import AntiphonLLMService
 from .tts import AntiphonTTSService
@@ -15,6 +15,7 @@ __all__ = [
     "CommitTurnFrame",
     "EmptyUtteranceFrame",
     "InterleavedTTSService",
+    "PauseTextFrame",
     "SpeechPausedFrame",
     "TurnVerdictFrame",
 ]

@@ -27,7 +27,7 @@ from antiphon.asr.v1 import asr_pb2 as pb
 from antiphon.common.v1 import audio_pb2
 from antiphon_runtime.client import Replicas, Stream
 
-from .frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame
+from .frames import CommitTurnFrame, EmptyUtteranceFrame, PauseTextFrame, SpeechPausedFrame
 from .link import GrpcErrors, Link, call_metadata, describe, passing
 
 BYTES_PER_SAMPLE = 2
@@ -48,8 +48,8 @@ class _Pending:
 class AntiphonSTTService(GrpcErrors, STTService):
     """One stream for the whole call. A lost stream is opened on another replica and hears the utterance again.
 
-    At each SpeechPausedFrame the server is asked to SPECULATE, so that its answer is at hand when the turn is
-    committed; CommitTurnFrame asks it to COMMIT. In a bot without Antiphon's turn-taking set
+    At each SpeechPausedFrame the server is asked to SPECULATE: its answer is broadcast as PauseTextFrame, and is at
+    hand when the turn is committed; CommitTurnFrame asks it to COMMIT. In a bot without Antiphon's turn-taking set
     `commit_on_vad_stop`, and each VADUserStoppedSpeakingFrame commits.
     """
 
@@ -228,7 +228,10 @@ class AntiphonSTTService(GrpcErrors, STTService):
 
     async def _on_finalized(self, done: pb.Finalized) -> None:
         pending = self._pending.pop(done.id, None)
-        if pending is None or pending.mode != pb.FINALIZE_MODE_COMMIT:
+        if pending is None:
+            return
+        if pending.mode != pb.FINALIZE_MODE_COMMIT:
+            await self.broadcast_frame(PauseTextFrame, sample=pending.sample, text=done.text)
             return
         while self._kept and self._kept[0][0] <= pending.sample:
             self._kept.popleft()

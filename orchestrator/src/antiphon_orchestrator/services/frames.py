@@ -41,15 +41,29 @@ class TurnVerdictFrame(SystemFrame):
 
 
 @dataclass
+class PauseTextFrame(SystemFrame):
+    """What the recognizer makes of the turn's words up to the pause at `sample`; more may follow.
+
+    Parameters:
+        text: The whole turn's so far, "" when it heard no speech.
+    """
+
+    sample: int = 0
+    text: str = ""
+
+
+@dataclass
 class CommitTurnFrame(SystemFrame):
     """The caller's turn is over at `sample`: its text is wanted, and then an answer.
 
     Parameters:
         reason: Why, in the turn policy's words.
+        held_for: What the policy last waited for in this pause, "" when for nothing but time.
     """
 
     sample: int = 0
     reason: str = ""
+    held_for: str = ""
 
 
 @dataclass

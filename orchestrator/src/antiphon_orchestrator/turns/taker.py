@@ -11,7 +11,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from ..services.frames import CommitTurnFrame, SpeechPausedFrame, TurnVerdictFrame
+from ..services.frames import CommitTurnFrame, PauseTextFrame, SpeechPausedFrame, TurnVerdictFrame
 from .policy import Pause, TurnPolicy
 
 
@@ -19,11 +19,13 @@ from .policy import Pause, TurnPolicy
 class _Pause:
     sample: int
     complete: bool | None = None
+    text: str | None = None
+    held_for: str = ""
 
 
 class TurnTaker(FrameProcessor):
-    """Stands after AntiphonTurnProcessor: asks the policy while the caller is silent, and broadcasts
-    CommitTurnFrame once when it says that the turn is over. Its clock is the caller's audio."""
+    """Stands between AntiphonTurnProcessor and AntiphonSTTService: asks the policy while the caller is silent, and
+    broadcasts CommitTurnFrame once when it says that the turn is over. Its clock is the caller's audio."""
 
     def __init__(self, policy: TurnPolicy, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -49,6 +51,8 @@ class TurnTaker(FrameProcessor):
                     self._stopped = True
                 case TurnVerdictFrame() if self._pause and self._pause.sample == frame.sample:
                     self._pause.complete = frame.complete
+        elif isinstance(frame, PauseTextFrame) and self._pause and self._pause.sample == frame.sample:
+            self._pause.text = frame.text  # from the recognizer, which stands after
         await self.push_frame(frame, direction)
         await self._maybe_commit()
 
@@ -57,7 +61,11 @@ class TurnTaker(FrameProcessor):
             return
         pause = self._pause
         silence_ms = (self._heard_samples - pause.sample) * 1000 / self._rate_hz
-        reason = self._policy.decide(Pause(silence_ms, pause.complete))
-        if reason:
-            self._pause, self._stopped = None, False
-            await self.broadcast_frame(CommitTurnFrame, sample=pause.sample, reason=reason)
+        decision = self._policy.decide(Pause(silence_ms, pause.complete, pause.text))
+        if not decision.commit:
+            pause.held_for = decision.reason or pause.held_for
+            return
+        self._pause, self._stopped = None, False
+        await self.broadcast_frame(
+            CommitTurnFrame, sample=pause.sample, reason=decision.reason, held_for=pause.held_for
+        )
