@@ -7,6 +7,7 @@ import sys
 import uvicorn
 from loguru import logger
 from prometheus_client import CollectorRegistry
+from uvicorn.loops.auto import auto_loop_factory
 
 from antiphon_runtime.auth import Verifier, read_secret
 from antiphon_runtime.errors import ConfigError
@@ -71,7 +72,8 @@ def main() -> None:
         settings = read_settings(Settings)
         set_up_logging(settings.log_format, settings.log_level)
         quiet_pipecat(settings.log_level, log_text=settings.log_text)
-        asyncio.run(serve(settings))
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:  # uvloop, where there is one
+            runner.run(serve(settings))
     except ConfigError as error:
         print(f"orchestrator: {error}", file=sys.stderr)
         sys.exit(2)
