@@ -25,6 +25,7 @@ from pipecat.services.llm_service import FunctionCallParams
 from pipecat.utils.errors import ErrorCategory
 
 from antiphon.llm.v1 import llm_pb2 as pb
+from antiphon_orchestrator.pipeline import remembering
 from antiphon_orchestrator.services import AntiphonLLMService
 from antiphon_runtime.testing import Served
 
@@ -209,3 +210,31 @@ async def test_each_request_begins_with_the_one_before_byte_for_byte(monkeypatch
     assert [now.startswith(before) for before, now in pairwise(messages)] == [True] * 3
     assert len({config.tools_json for config in sent}) == 1
     assert shared > 1  # all but the first find what was read before
+
+
+async def test_a_long_conversation_is_summarized_while_an_answer_is_given_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stub answers every request alike, so the summary is what it says to the summary's own."""
+    monkeypatch.setenv("ANTIPHON_LLM_STUB__SCRIPT", "All of that.")
+    context = LLMContext()
+    memory = LLMContextAggregatorPair(context, assistant_params=remembering(100))
+    async with stub("llm", slots=4) as served, dialled("llm", served.target) as replicas:
+        service = AntiphonLLMService(replicas=replicas)
+        async with bot(memory.user(), service, memory.assistant()) as at:
+            for number in range(1, 8):
+                question = {"role": "user", "content": f"Question {number}: {'word ' * 12}"}
+                await at.send(LLMMessagesAppendFrame([question], run_llm=True))
+                await at.up.until(LLMContextAssistantTurnFrame, number)
+                if len(context.get_messages()) < 2 * number:
+                    break
+            await settles(lambda: context.get_messages()[0]["content"].startswith("Conversation summary:"))
+            await settles(lambda: used(served) == 0)
+    first, *rest = context.get_messages()
+    assert first["content"] == "Conversation summary: All of that."
+    assert 4 <= len(rest) < 2 * number
+
+
+def test_a_context_is_not_summarized_unless_that_is_asked_for() -> None:
+    assert not remembering(0).enable_auto_context_summarization
+    assert remembering(100).auto_context_summarization_config.summary_config.target_context_tokens == 25

@@ -3,11 +3,16 @@
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import (
+    LLMAssistantAggregatorParams,
     LLMContextAggregatorPair,
     LLMUserAggregatorParams,
 )
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.transports.base_transport import BaseTransport
+from pipecat.utils.context.llm_context_summarization import (
+    LLMAutoContextSummarizationConfig,
+    LLMContextSummaryConfig,
+)
 
 from .agents import Agent
 from .backends import Backends
@@ -38,6 +43,7 @@ def build_pipeline(
     memory = LLMContextAggregatorPair(
         context,
         user_params=LLMUserAggregatorParams(user_turn_strategies=committed_turns(), empty_user_turn=None),
+        assistant_params=remembering(agent.summarize_at_token_count),
     )
     return Pipeline(
         [
@@ -49,6 +55,8 @@ def build_pipeline(
                 session_id=session_id,
                 language=agent.language,
                 context_ms=agent.asr_context_ms,
+                # It is the last to hear the caller, unless the call is recorded.
+                audio_passthrough=recorder is not None,
             ),
             memory.user(),
             AntiphonLLMService(
@@ -66,6 +74,26 @@ def build_pipeline(
             *([recorder] if recorder else []),
             memory.assistant(),
         ]
+    )
+
+
+def remembering(most_tokens: int) -> LLMAssistantAggregatorParams:
+    """A context that is summarized while an answer is given, once it has about `most_tokens`; 0 for never.
+
+    All but the last two exchanges become one message of at most a quarter of that, so what is sent before it changes
+    only then. A token counts as four characters.
+    """
+    if not most_tokens:
+        return LLMAssistantAggregatorParams()
+    config = LLMAutoContextSummarizationConfig(
+        max_context_tokens=most_tokens,
+        max_unsummarized_messages=None,
+        summary_config=LLMContextSummaryConfig(
+            target_context_tokens=max(1, most_tokens // 4), min_messages_after_summary=4
+        ),
+    )
+    return LLMAssistantAggregatorParams(
+        enable_auto_context_summarization=True, auto_context_summarization_config=config
     )
 
 
