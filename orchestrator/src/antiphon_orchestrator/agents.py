@@ -37,7 +37,7 @@ class Agent(BaseModel):
     max_token_count: int = Field(default=96, ge=1, le=4096)
     summarize_at_token_count: int = Field(default=0, ge=0)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    turn_policy: Literal["fused", "smart-turn", "fixed-pause"] = "smart-turn"
+    turn_policy: Literal["fused", "smart-turn", "fixed-pause"] = "fused"
     asr_context_ms: int = Field(default=0, ge=0)
     tts_mode: Literal["", "batch", "stream", "hybrid"] = ""
 

@@ -24,8 +24,9 @@ class Ending(StrEnum):
 class Language:
     """One language's words, in lower case.
 
-    `joins` are never a sentence's last, `leads` only a question's ("what are you looking for"), `fillers` may be
-    phrases, `asks` begin a question, `digits` are spoken ones, `lengths` are how many of them a whole number has.
+    `joins` are never a sentence's last, `leads` only a question's ("what are you looking for"); `fillers` and `openers`
+    are phrases after which more comes; `asks` begin a question; `digits` are spoken ones, `lengths` are how many of
+    them a whole number has.
     """
 
     joins: frozenset[str]
@@ -33,6 +34,7 @@ class Language:
     fillers: tuple[str, ...]
     asks: frozenset[str]
     digits: frozenset[str]
+    openers: tuple[str, ...] = ()
     lengths: frozenset[int] = field(default=frozenset({1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}))
 
 
@@ -46,9 +48,11 @@ ENGLISH = Language(
         "i'd i've he's she's we're they're very from into between per every double triple"
     ),
     leads=_words(
-        "to of for with at is are was were am be been have has can could will would should i we that's point dash dot"
+        "to of for with at is are was were am be been have has can could will would should i we want need that's "
+        "point dash dot"
     ),
-    fillers=("um", "uh", "er", "erm", "uhm", "hmm", "let me see", "let's see", "let me think", "you know", "i mean"),
+    fillers=("um", "uh", "ah", "er", "erm", "hmm", "let me see", "let's see", "let me think", "you know", "i mean"),
+    openers=("tell me",),
     asks=_words(
         "what what's who who's where where's when when's why how how's which can could would will do does did is are "
         "was were have has may should"
@@ -111,10 +115,12 @@ def ending(text: str, language: str = "") -> Ending:
 
 def _hanging(words: list[str], known: Language, asks: bool) -> Ending | None:
     """What the last words wait for, None when they may be the last ones."""
-    tail = " ".join(words)
-    if any(tail == filler or tail.endswith(f" {filler}") for filler in known.fillers):
+    tail = " " + " ".join(words)
+    if tail.endswith(tuple(f" {filler}" for filler in known.fillers)):
         return Ending.FILLER
     if words[-1] in known.joins or (words[-1] in known.leads and not asks):
+        return Ending.CONJUNCTION
+    if tail.endswith(tuple(f" {opener}" for opener in known.openers)):
         return Ending.CONJUNCTION
     digits = _trailing_digits(words, known)
     if digits >= LEAST_DIGITS and digits not in known.lengths:

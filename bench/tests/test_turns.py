@@ -1,0 +1,114 @@
+"""What the bench of turn policies makes, and when it finds that a policy ends a turn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from antiphon_bench.turns.bench import compare, headline, table
+from antiphon_bench.turns.listening import MS, Heard, Silence, Verdict
+from antiphon_bench.turns.scoring import Ended, Setting, chosen, ended, score, settings
+from antiphon_bench.turns.utterances import MARK, PAUSES_S, PITCHES, rendered, sentences
+from antiphon_orchestrator.turns.policy import FixedPause, Fused, SmartTurn
+
+END_MS = 3000
+
+
+def pause(at_ms: int, *, lasts_ms: int | None = None, text: str | None = None, **verdicts: float) -> Silence:
+    """`verdicts` are "after_200=0.9": what was judged after so many ms of silence, 50 ms later."""
+    judged = [Verdict(float(name.removeprefix("after_")), 50.0, value) for name, value in verdicts.items()]
+    resumed = None if lasts_ms is None else (at_ms + lasts_ms) * MS
+    return Silence(at_ms * MS, 96.0, resumed, judged, text, 150.0)
+
+
+def turn(*silences: Silence, part: str = "scored", name: str = "a") -> Heard:
+    return Heard(name, part, "", END_MS * MS, silences)
+
+
+def test_what_was_heard_is_the_same_after_json() -> None:
+    heard = turn(pause(1000, lasts_ms=700, text="um"), pause(END_MS, after_96=0.9))
+    assert Heard.from_json(json.loads(json.dumps(heard.to_json()))) == heard
+
+
+def test_no_sentence_and_no_voice_is_in_both_parts() -> None:
+    tuned, scored = (set(sentences(part)) for part in ("tuned", "scored"))
+    assert len(tuned) == len(scored) == 20
+    assert not tuned & scored
+    assert not set(PITCHES["tuned"]) & set(PITCHES["scored"])
+
+
+def test_the_set_has_three_hundred_utterances_most_of_them_with_a_hesitation() -> None:
+    texts = [*sentences("tuned"), *sentences("scored")]
+    assert len(texts) * 2 * 4 >= 300
+    assert sum(MARK in text for text in texts) > len(texts) / 2
+
+
+def test_an_utterance_ends_where_its_last_stretch_does_and_is_the_same_each_time() -> None:
+    stretches = [np.full(1600, 0.5, np.float32), np.full(3200, 0.5, np.float32)]
+    first, second = (rendered("tuned-01-0-1", "tuned", "one / two", stretches) for _ in range(2))
+    assert np.array_equal(first.pcm, second.pcm)
+    loud = np.flatnonzero(np.abs(first.pcm.astype(int)) > 8000)
+    assert loud[-1] == first.end - 1
+    gap = np.diff(loud).max() / 16_000
+    assert PAUSES_S[0] <= gap <= PAUSES_S[1]
+
+
+def test_dead_air_counts_from_the_callers_end_wherever_the_pause_was_heard_to_begin() -> None:
+    found = ended(turn(pause(END_MS + 40)), Setting(FixedPause(600)))
+    assert found == Ended("a", 640.0, "pause")
+
+
+def test_a_turn_that_is_ended_in_a_hesitation_is_cut_off() -> None:
+    hesitant = turn(pause(1000, lasts_ms=700), pause(END_MS))
+    assert ended(hesitant, Setting(FixedPause(600))).dead_air_ms is None
+    assert ended(hesitant, Setting(FixedPause(900))).dead_air_ms == 900.0
+
+
+def test_a_verdict_counts_once_it_is_known_and_by_the_settings_threshold() -> None:
+    heard = turn(pause(END_MS, after_96=0.6, after_200=0.2, after_500=0.9))
+    assert ended(heard, Setting(SmartTurn(), 0.5)) == Ended("a", 200.0, "verdict")
+    assert ended(heard, Setting(SmartTurn(), 0.7)) == Ended("a", 560.0, "verdict")
+
+
+def test_words_count_once_they_are_known() -> None:
+    hanging = pause(1000, lasts_ms=800, text="I want two and", after_96=0.9)
+    assert ended(turn(hanging, pause(END_MS, after_96=0.9)), Setting(SmartTurn())).dead_air_ms is None
+    assert ended(turn(hanging, pause(END_MS, after_96=0.9)), Setting(Fused())).dead_air_ms == 360.0
+
+
+def test_shares_and_means_have_an_interval_around_them() -> None:
+    turns = [Ended("a", None, ""), *(Ended(str(ms), float(ms), "") for ms in (200, 300, 400))]
+    found = score(turns)
+    assert (found.cut_off, found.dead_air_ms) == (0.25, 300.0)
+    assert found.cut_off_interval[0] <= 0.25 <= found.cut_off_interval[1]
+    assert 200.0 <= found.dead_air_interval[0] <= 300.0 <= found.dead_air_interval[1] <= 400.0
+    assert score(turns) == found
+
+
+def test_the_setting_is_the_best_that_keeps_to_the_bound_or_the_nearest_to_it() -> None:
+    heard = [turn(pause(1000, lasts_ms=500), pause(END_MS), part="tuned"), turn(pause(END_MS), part="tuned")]
+    assert chosen("fixed-pause", heard, "cut_off", 0.0, "dead_air_ms").policy == FixedPause(600)
+    assert chosen("fixed-pause", heard, "dead_air_ms", 300.0, "cut_off").policy == FixedPause(200)
+    assert chosen("fixed-pause", heard, "dead_air_ms", 1.0, "cut_off").policy == FixedPause(200)
+
+
+@pytest.mark.parametrize("name", ["fixed-pause", "smart-turn", "fused"])
+def test_every_setting_that_is_tried_ends_every_turn(name: str) -> None:
+    for setting in settings(name):
+        assert ended(turn(pause(END_MS, text="and", after_96=0.1)), setting).reason != "never"
+
+
+def test_the_report_has_every_policy_under_every_goal_scored_on_the_other_half() -> None:
+    tuned = turn(pause(1000, lasts_ms=500), pause(END_MS, after_96=0.9, text="Yes."), part="tuned")
+    scored = turn(pause(END_MS, after_96=0.9, text="Yes."), name="b")
+    rows = compare([tuned, scored])
+    assert [(row.policy, row.goal) for row in rows][:4] == [
+        ("fixed-pause", "shipped"),
+        ("fixed-pause", "300 ms"),
+        ("fixed-pause", "600 ms"),
+        ("fixed-pause", "5% cut off"),
+    ]
+    assert {row.policy for row in rows} == {"fixed-pause", "smart-turn", "fused"}
+    assert all(turn.name == "b" for row in rows for turn in row.turns)
+    assert table(rows).row_count == 12
+    assert headline(rows).startswith("BENCH turns scored=1 fixed_pause_shipped_cut=0.0 fixed_pause_shipped_ms=600 ")
