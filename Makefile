@@ -18,7 +18,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns eval-conversation bench-wer format constraints clean
+.PHONY: help setup setup-nemo demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service eval-conversation bench-wer format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -87,6 +87,9 @@ bench-llm: setup ## Time to the first token and between tokens; the model beside
 bench-turns: setup ## False cut-offs and dead air of each turn policy, on a self-made set of hesitant utterances.
 	$(BIN)/antiphon models fetch
 	$(BIN)/python -m antiphon_bench.turns.bench --publish docs/latency $(ARGS)
+
+bench-turn-service: setup ## How soon turn verdicts come and what they cost, one by one and batched; ARGS="--speakers 1 16".
+	$(BIN)/python -m antiphon_bench.turns.service --publish docs/latency $(ARGS)
 
 eval-conversation: setup ## Thirty scripted turns with tools and a knowledge base, scored by rules; ARGS="--backend X --repeat N".
 	$(BIN)/python -m antiphon_bench.dialogue.bench $(ARGS)

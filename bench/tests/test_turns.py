@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from antiphon_bench.turns import service
 from antiphon_bench.turns.bench import compare, headline, table
 from antiphon_bench.turns.listening import MS, Heard, Silence, Verdict
 from antiphon_bench.turns.scoring import Ended, Setting, chosen, ended, score, settings
@@ -112,3 +113,42 @@ def test_the_report_has_every_policy_under_every_goal_scored_on_the_other_half()
     assert all(turn.name == "b" for row in rows for turn in row.turns)
     assert table(rows).row_count == 12
     assert headline(rows).startswith("BENCH turns scored=1 fixed_pause_shipped_cut=0.0 fixed_pause_shipped_ms=600 ")
+
+
+def verdict(speaker: int, probability: float, ms: float, silence_ms: int = 96) -> service.Verdict:
+    return service.Verdict(speaker, 16_000, silence_ms, probability, ms)
+
+
+def level(max_batch: int, *verdicts: service.Verdict) -> service.Level:
+    return service.Level(2, max_batch, 10.0, 0.5, 1.0, 1, verdicts)
+
+
+def test_verdicts_differ_when_the_batch_sizes_disagree_on_the_same_pause() -> None:
+    one = level(1, verdict(0, 0.9, 40.0), verdict(1, 0.2, 40.0), verdict(1, 0.4, 40.0, silence_ms=200))
+    eight = level(8, verdict(0, 0.905, 50.0), verdict(1, 0.7, 50.0))
+    assert service.differing([one, eight]) == (1, 2)
+
+
+def test_the_service_benchs_line_has_each_level_and_none_where_no_verdict_came() -> None:
+    line = service.headline([level(1, verdict(0, 0.9, 40.0), verdict(0, 0.8, 60.0, 200)), level(8)])
+    assert line.startswith(
+        "BENCH turn-service p50_ms_2_batch_1=40.0 p99_ms_2_batch_1=60.0 cores_2_batch_1=0.5 p50_ms_2_batch_8=None "
+    )
+    assert service.table([level(1), level(8)]).row_count == 2
+
+
+def test_each_speaker_begins_at_another_sample_of_the_same_speech() -> None:
+    first, second = service.speech(0), service.speech(1)
+    assert len(first) == len(second)
+    assert first != second
+    start = (first + first).find(second)
+    assert start > 0
+    assert start % 2 == 0  # bytes of a sample
+
+
+@pytest.mark.slow
+async def test_the_service_bench_hears_verdicts_of_every_speaker_in_real_time(tmp_path) -> None:
+    found = await service.level(2, 4, 6.0, {}, tmp_path / "turn.log")
+    assert found.pauses > 0
+    assert {each.speaker for each in found.verdicts} == {0, 1}
+    assert all(each.ms > 0 for each in found.verdicts)

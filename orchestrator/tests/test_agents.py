@@ -69,7 +69,7 @@ def test_a_whole_file_is_what_it_says(folder: Path) -> None:
         {"role": "assistant", "content": "I am Ava."},
     ]
     assert ava.messages() == ava.prompt()[1:]
-    assert bob and (bob.tools, bob.greeting, bob.turn_policy) == ((), "", "smart-turn")
+    assert bob and (bob.tools, bob.greeting, bob.turn_policy) == ((), "", "fused")
 
 
 def test_no_name_is_the_default_and_an_unknown_one_is_nobody(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_what_is_no_mapping_is_refused(folder: Path, content: str) -> None:
         (("temperature: 0.5", "temperature: warm"), ["agents.ava.temperature", "valid number"]),
         (
             ("turn_policy: fixed-pause", "turn_policy: soon"),
-            ["agents.ava.turn_policy", "'smart-turn' or 'fixed-pause'"],
+            ["agents.ava.turn_policy", "'fused', 'smart-turn' or 'fixed-pause'"],
         ),
         (("greeting: Hello.", "greeting: [Hello]"), ["agents.ava.greeting", "valid string"]),
     ],

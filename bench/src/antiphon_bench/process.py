@@ -21,10 +21,11 @@ STOP_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A running service: where it takes calls, and where its metrics are, each "host:port"."""
+    """A running service: where it takes calls, and where its metrics are, each "host:port"; and its process."""
 
     target: str
     metrics: str
+    pid: int = 0
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -59,7 +60,7 @@ async def running(
             waiting.cancel()
             if not ready.is_set():
                 raise NotReady(f"the service {name} with {backend} has ended before it was ready: see {log}")
-            yield Service(address, metrics)
+            yield Service(address, metrics, process.pid)
         finally:
             await _stop(process)
 

@@ -216,6 +216,13 @@ def test_thresholds_that_contradict_each_other_are_refused(monkeypatch: pytest.M
         SmartTurnDetector.load(Settings(bind="127.0.0.1:0"))
 
 
+def test_a_provider_that_is_not_installed_is_refused_with_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setenv("ANTIPHON_TURN_SMART_TURN__PROVIDER", "cuda")
+    with pytest.raises(ConfigError, match="PROVIDER is cuda, but onnxruntime has CPUExecutionProvider"):
+        SmartTurnDetector.load(Settings())
+
+
 async def test_speech_must_last_as_long_as_the_settings_say(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_TURN_SMART_TURN__START_MS", "960")
     async with serve("smart-turn") as turn:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.settings import ServerSettings, read_settings
 
 from ..batcher import Batcher
@@ -41,6 +42,8 @@ RESET_RUN, RESET_BELOW = 5, 0.1
 MAX_VAD_BATCH = 32
 JUDGED_SAMPLES = 8 * RATE_HZ
 
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
 Floats = NDArray[np.float32]
 
 
@@ -53,6 +56,9 @@ class SmartTurnSettings(BaseSettings):
     resume_ms: Annotated[int, Field(ge=1, le=960, description="The same in a pause with verdicts to come.")] = 64
     complete_threshold: Annotated[float, Field(gt=0, lt=1, description="A verdict is complete from here.")] = 0.5
     max_batch: Annotated[int, Field(ge=1, le=64, description="Verdicts that the model gives in one call.")] = 1
+    provider: Annotated[Literal["cpu", "cuda"], Field(description="Where Smart Turn runs; Silero is on the CPU.")] = (
+        "cpu"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "SmartTurnSettings":
@@ -110,8 +116,9 @@ class Silero:
 class SmartTurn:
     """The model that hears whether someone has finished. `judge` is for one thread at a time."""
 
-    def __init__(self) -> None:
-        self._session = _session("pipecat.audio.turn.smart_turn.data", "smart-turn-v3.2-cpu.onnx")
+    def __init__(self, provider: str = "cpu") -> None:
+        """Raises ConfigError when the installed onnxruntime has no such provider."""
+        self._session = _session("pipecat.audio.turn.smart_turn.data", "smart-turn-v3.2-cpu.onnx", provider)
 
     def judge(self, questions: Sequence[Question]) -> list[Judged]:
         began_s = time.monotonic()
@@ -128,13 +135,18 @@ def features_of(pcm: bytes) -> Floats:
     return features
 
 
-def _session(package: str, name: str) -> Any:
+def _session(package: str, name: str, provider: str = "cpu") -> Any:
+    if PROVIDERS[provider] not in (there := onnxruntime.get_available_providers()):
+        raise ConfigError(
+            f"ANTIPHON_TURN_SMART_TURN__PROVIDER is {provider}, but onnxruntime has {', '.join(there)}: "
+            f"{provider} needs onnxruntime-gpu in place of onnxruntime"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     with as_file(files(package).joinpath(name)) as path:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
 
 
 class SmartTurnEar:
@@ -174,7 +186,9 @@ class SmartTurnDetector:
 
     @classmethod
     def load(cls, settings: ServerSettings) -> "SmartTurnDetector":
-        own, silero, smart_turn = read_settings(SmartTurnSettings), Silero(), SmartTurn()
+        """Raises ConfigError when the provider is not there."""
+        own = read_settings(SmartTurnSettings)
+        silero, smart_turn = Silero(), SmartTurn(own.provider)
         quiet = Window(np.zeros(CONTEXT + WINDOW, np.float32), np.zeros((2, 128), np.float32))
         for batch in {1, min(settings.slots, MAX_VAD_BATCH)}:
             silero.score([quiet] * batch)
