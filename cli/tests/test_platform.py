@@ -40,6 +40,13 @@ def test_what_the_user_has_set_wins_over_the_plan(monkeypatch: pytest.MonkeyPatc
     assert processes["asr"].env["ANTIPHON_ASR_BACKEND"] == "moonshine"
 
 
+def test_a_shared_gpu_is_told_to_the_orchestrator_alone() -> None:
+    for single_gpu, told in ((True, "true"), (False, None)):
+        processes = {one.name: one for one in Plan(single_gpu=single_gpu).processes()}
+        assert processes["orchestrator"].env.get("ANTIPHON_ORCHESTRATOR_SINGLE_GPU") == told
+        assert "ANTIPHON_ORCHESTRATOR_SINGLE_GPU" not in processes["llm"].env
+
+
 def test_a_service_bound_elsewhere_by_the_user_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_LLM_BIND", "127.0.0.1:40404")
     processes = {one.name: one for one in Plan().processes()}

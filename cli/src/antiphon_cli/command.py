@@ -61,6 +61,9 @@ def up(
     port: Annotated[int, typer.Option(help="The page's port.")] = PORTS["orchestrator"],
     agents: Annotated[Path | None, typer.Option(help="YAML file of named agents.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record every call into this folder.")] = None,
+    single_gpu: Annotated[
+        bool, typer.Option("--single-gpu", help="The model and the voice share one: take turns.")
+    ] = False,
     models_dir_: Annotated[Path | None, typer.Option("--models-dir", help="Where weights are kept.")] = None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: four services, the orchestrator and its web page.
@@ -75,6 +78,7 @@ def up(
         models_dir=folder,
         record_dir=record,
         agents_file=agents,
+        single_gpu=single_gpu,
     )
     check_ports(plan)
     if models is Models.CPU:

@@ -48,6 +48,8 @@ class Plan:
     record_dir: Path | None = None
     agents_file: Path | None = None
     metrics: bool = True
+    # The model and the voice take turns on the device that they share.
+    single_gpu: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -100,6 +102,8 @@ class Plan:
             env[f"{prefix}RECORD_DIR"] = str(self.record_dir)
         if self.agents_file:
             env[f"{prefix}AGENTS_FILE"] = str(self.agents_file)
+        if self.single_gpu:
+            env[f"{prefix}SINGLE_GPU"] = "true"
         return Process("orchestrator", "antiphon_orchestrator", bind, self._env(env))
 
     def _env(self, own: Mapping[str, str]) -> dict[str, str]:
