@@ -138,10 +138,9 @@ def test_the_service_benchs_line_has_each_level_and_none_where_no_verdict_came()
 
 
 def test_each_speaker_begins_at_another_sample_of_the_same_speech() -> None:
-    first, second = service.speech(0), service.speech(1)
-    assert len(first) == len(second)
-    assert first != second
-    start = (first + first).find(second)
+    first, second = service.speech(2, 80.0)
+    assert len(first) == len(second) == 80 * 16_000 * 2
+    start = first.find(second[: 10 * 16_000 * 2])
     assert start > 0
     assert start % 2 == 0  # bytes of a sample
 

@@ -1,21 +1,21 @@
 """What the turn service and the recognizer say of an utterance, as a call would hear it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import grpc
 
 from antiphon.asr.v1 import asr_pb2, asr_pb2_grpc
-from antiphon.common.v1 import audio_pb2
 from antiphon.turn.v1 import turn_pb2, turn_pb2_grpc
 
 from ..rpc import events
 from ..wav import CALL_RATE_HZ
-from .utterances import Utterance
+from .utterances import AUDIO, Utterance
 
-PACKET = CALL_RATE_HZ // 50
+PACKET_BYTES = CALL_RATE_HZ // 50 * 2
 MS = CALL_RATE_HZ // 1000
 # Of utterances heard at once: the judge of two cores keeps up with so many.
 AT_ONCE = 6
@@ -86,18 +86,35 @@ async def heard(turn: str, asr: str, utterances: Sequence[Utterance]) -> list[He
     return [task.result() for task in running]
 
 
-def _format() -> audio_pb2.AudioFormat:
-    return audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=CALL_RATE_HZ)
+async def judged(judge: Any, pcm: bytes) -> AsyncGenerator[turn_pb2.DetectResponse]:
+    """What the turn service says of 16-bit audio that it hears in real time.
+
+    A verdict that comes after speech has gone on is not given.
+    """
+    call = judge.Detect()
+    await call.write(turn_pb2.DetectRequest(config=turn_pb2.DetectConfig(audio=AUDIO)))
+    sending = asyncio.create_task(_speak(call, pcm), name="speak")
+    try:
+        async for event in events(call):
+            yield event
+        await sending
+    finally:
+        sending.cancel()
+
+
+async def _speak(call: Any, pcm: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    for at in range(0, len(pcm), PACKET_BYTES):
+        await asyncio.sleep(began_s + at / 2 / CALL_RATE_HZ - loop.time())
+        await call.write(turn_pb2.DetectRequest(audio=pcm[at : at + PACKET_BYTES]))
+    await call.done_writing()
 
 
 async def _pauses(judge: Any, utterance: Utterance) -> list[Silence]:
-    """In real time: a verdict that comes after speech has gone on is not given."""
-    call = judge.Detect()
-    await call.write(turn_pb2.DetectRequest(config=turn_pb2.DetectConfig(audio=_format())))
     silences: list[Silence] = []
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_speak(call, utterance.pcm.tobytes()))
-        async for event in events(call):
+    async with aclosing(judged(judge, utterance.pcm.tobytes())) as said:
+        async for event in said:
             match event.WhichOneof("event"):
                 case "speech_paused":
                     silences.append(Silence(event.speech_paused.sample, event.speech_paused.silence_ms))
@@ -108,15 +125,6 @@ async def _pauses(judge: Any, utterance: Utterance) -> list[Silence]:
     return silences
 
 
-async def _speak(call: Any, pcm: bytes) -> None:
-    loop = asyncio.get_running_loop()
-    began_s, size = loop.time(), PACKET * 2
-    for at in range(0, len(pcm), size):
-        await asyncio.sleep(began_s + at / 2 / CALL_RATE_HZ - loop.time())
-        await call.write(turn_pb2.DetectRequest(audio=pcm[at : at + size]))
-    await call.done_writing()
-
-
 def _verdict(verdict: turn_pb2.Verdict) -> Verdict:
     return Verdict(verdict.silence_ms, verdict.timings.compute_ms, verdict.probability)
 
@@ -124,12 +132,12 @@ def _verdict(verdict: turn_pb2.Verdict) -> Verdict:
 async def _texts(recognizer: Any, utterance: Utterance, silences: Sequence[Silence]) -> None:
     """Asks at each pause when it was noticed, as the orchestrator does; `text_ms` has no waiting for other callers."""
     call = recognizer.Transcribe()
-    await call.write(asr_pb2.TranscribeRequest(config=asr_pb2.TranscribeConfig(audio=_format())))
+    await call.write(asr_pb2.TranscribeRequest(config=asr_pb2.TranscribeConfig(audio=AUDIO)))
     pcm, sent = utterance.pcm.tobytes(), 0
     for number, silence in enumerate(silences, 1):
         due = min(len(pcm), (silence.sample + round(silence.noticed_ms * MS)) * 2)
-        for at in range(sent, due, PACKET * 2):
-            await call.write(asr_pb2.TranscribeRequest(audio=pcm[at : min(due, at + PACKET * 2)]))
+        for at in range(sent, due, PACKET_BYTES):
+            await call.write(asr_pb2.TranscribeRequest(audio=pcm[at : min(due, at + PACKET_BYTES)]))
         sent = max(sent, due)
         finalize = asr_pb2.Finalize(id=number, mode=asr_pb2.FINALIZE_MODE_SPECULATE, end_sample=silence.sample)
         await call.write(asr_pb2.TranscribeRequest(finalize=finalize))

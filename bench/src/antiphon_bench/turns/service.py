@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,17 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.common.v1 import audio_pb2
 from antiphon.turn.v1 import turn_pb2, turn_pb2_grpc
 
 from ..asr.sets import load_set, shipped
 from ..machine import load_average, machine
 from ..process import running, setting
-from ..rpc import events
 from ..stats import ranked_at
 from ..wav import CALL_RATE_HZ
+from .listening import judged
 
-PACKET_BYTES = CALL_RATE_HZ // 50 * 2
+# Between the places where speakers begin, round and round: no two of a few hundred begin at the same one.
+APART_BYTES = 7919 * 640
 # Between utterances: every default verdict falls due.
 PAUSE_S = 1.5
 # Verdicts whose probabilities are this near are the same one: 8-bit weights round by what is beside them.
@@ -65,14 +66,16 @@ class Level:
 
 async def level(speakers: int, max_batch: int, seconds: float, own: Mapping[str, str], log: Path) -> Level:
     """Raises NotReady when the service does not start, AioRpcError when a stream of it ends."""
+    audio = speech(speakers, seconds)
     settings = {"SLOTS": str(speakers), "SMART_TURN__MAX_BATCH": str(max_batch), **own}
     async with (
         running("turn", "smart-turn", settings, log) as service,
         grpc.aio.insecure_channel(service.target) as channel,
     ):
+        judge: Any = turn_pb2_grpc.TurnServiceStub(channel)
         before_s = processor_s(service.pid)
         async with asyncio.TaskGroup() as tasks:
-            all_said = [tasks.create_task(_speak(channel, number, seconds)) for number in range(speakers)]
+            all_said = [tasks.create_task(_speak(judge, number, pcm)) for number, pcm in enumerate(audio)]
         after_s = processor_s(service.pid)
     said = [task.result() for task in all_said]
     cores = None if before_s is None or after_s is None else (after_s - before_s) / seconds
@@ -80,15 +83,11 @@ async def level(speakers: int, max_batch: int, seconds: float, own: Mapping[str,
     return Level(speakers, max_batch, seconds, cores, load_average(), sum(pauses for pauses, _ in said), verdicts)
 
 
-async def _speak(channel: grpc.aio.Channel, number: int, seconds: float) -> tuple[int, list[Verdict]]:
+async def _speak(judge: Any, number: int, pcm: bytes) -> tuple[int, list[Verdict]]:
     """One speaker's pauses, and the verdicts on them."""
-    call: Any = turn_pb2_grpc.TurnServiceStub(channel).Detect()
-    audio = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=CALL_RATE_HZ)
-    await call.write(turn_pb2.DetectRequest(config=turn_pb2.DetectConfig(audio=audio)))
     pauses, verdicts = 0, []
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_send(call, speech(number), seconds))
-        async for event in events(call):
+    async with aclosing(judged(judge, pcm)) as said:
+        async for event in said:
             if event.WhichOneof("event") == "speech_paused":
                 pauses += 1
             elif event.WhichOneof("event") == "verdict":
@@ -96,21 +95,13 @@ async def _speak(channel: grpc.aio.Channel, number: int, seconds: float) -> tupl
     return pauses, verdicts
 
 
-def speech(number: int) -> bytes:
-    """The shipped utterances with pauses between, begun at another place by each speaker."""
+def speech(speakers: int, seconds: float) -> list[bytes]:
+    """For each the shipped utterances over and over with pauses between, begun at another place."""
     audio = b"".join(spoken.pcm + bytes(round(PAUSE_S * CALL_RATE_HZ) * 2) for spoken in load_set(shipped(), str.split))
-    start = number * 7919 * PACKET_BYTES % len(audio)
-    return audio[start:] + audio[:start]
-
-
-async def _send(call: Any, pcm: bytes, seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    began_s, count = loop.time(), round(seconds * CALL_RATE_HZ * 2 / PACKET_BYTES)
-    for number in range(count):
-        at = number * PACKET_BYTES % len(pcm)
-        await asyncio.sleep(began_s + number * PACKET_BYTES / 2 / CALL_RATE_HZ - loop.time())
-        await call.write(turn_pb2.DetectRequest(audio=pcm[at : at + PACKET_BYTES]))
-    await call.done_writing()
+    size = round(seconds * CALL_RATE_HZ) * 2
+    endless = audio * (size // len(audio) + 2)
+    starts = [number * APART_BYTES % len(audio) for number in range(speakers)]
+    return [endless[start : start + size] for start in starts]
 
 
 def _read(number: int, verdict: turn_pb2.Verdict) -> Verdict:

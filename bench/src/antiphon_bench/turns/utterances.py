@@ -20,6 +20,7 @@ from ..rpc import events
 from ..speech import find_speech
 from ..wav import CALL_RATE_HZ, Pcm, Samples, resampled, to_pcm
 
+AUDIO = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=CALL_RATE_HZ)
 MARK = " / "
 PAUSES_S = (0.2, 1.5)
 # After the end: longer than any policy waits.
@@ -67,8 +68,7 @@ async def made(target: str, part: str, most: int) -> list[Utterance]:
 async def _spoken(stub: Any, text: str) -> Samples:
     """One stretch at 16 kHz, without the silence around it."""
     call = stub.Synthesize()
-    audio = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=CALL_RATE_HZ)
-    await call.write(tts_pb2.SynthesizeRequest(config=tts_pb2.SynthesizeConfig(audio=audio)))
+    await call.write(tts_pb2.SynthesizeRequest(config=tts_pb2.SynthesizeConfig(audio=AUDIO)))
     await call.write(tts_pb2.SynthesizeRequest(text=text))
     await call.done_writing()
     pcm = b"".join([event.audio.pcm async for event in events(call) if event.WhichOneof("event") == "audio"])

@@ -35,7 +35,7 @@ def load_normalizer(language: str, cache_dir: Path) -> Normalizer | None:
         ) from error
     try:
         grammars = Grammars(input_case="cased", lang=language, cache_dir=_writable(cache_dir))
-    except NotImplementedError:
+    except NotImplementedError:  # how the library says that it has none for this language
         log.warning("no grammars for %r: its numbers are read as they are written", language)
         return None
     return guarded(lambda text: grammars.normalize(text, verbose=False, punct_post_process=True))
