@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 
-def random_checkpoint(script: str, path: Path, *options: str) -> Path:
-    """`path`, made by one of the services' scripts where it is not there. Raises SystemExit when that fails."""
+def random_checkpoint(script: str, path: Path, *options: str, python: Path = Path(sys.executable)) -> Path:
+    """`path`, made where it is not there by one of the services' scripts, which stands beside `python`.
+
+    Raises SystemExit when that fails.
+    """
     if not path.exists():
         print(f"makes {path}", flush=True)
-        command = Path(sys.executable).with_name(script)
+        command = python.with_name(script)
         if subprocess.run([command, path, *options], capture_output=True, check=False).returncode:
             raise SystemExit(f"{command} has failed")
     return path

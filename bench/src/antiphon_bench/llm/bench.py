@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import random_checkpoint
 from ..machine import load_average, machine
 from ..process import running, setting
 from .duet import Reply, Sides, callers
@@ -23,7 +24,7 @@ from .talk import Level, at_once, row
 
 # Enough for ten turns of SmolLM2.
 N_CTX = 1024
-NEMO = Path(".venv-nemo")
+NEMO_PYTHON = Path(".venv-nemo/bin/python")
 GROWTH_TURNS, GROWTH_TOKENS = 10, 16
 
 
@@ -81,6 +82,8 @@ async def run(options: Options) -> Outcome:
             await at_once(llm.target, 1, GROWTH_TURNS, GROWTH_TOKENS, f"growth {number} ")
             for number in range(options.rounds)
         ]
+    if any(voice.startswith("magpie") for voice in options.voices):
+        await asyncio.to_thread(_checkpoint, options)
     duets = [await _duet(voice, count, options) for voice in options.voices for count in options.together]
     return Outcome(tuple(levels), tuple(growth), tuple(duets))
 
@@ -124,14 +127,19 @@ def _voice(kind: str, count: int, options: Options) -> Any:
     log = options.output / f"tts-{kind}.log"
     if kind != "magpie":
         return running("tts", kind, {"SLOTS": str(count)}, log)
-    checkpoint = options.output / "magpie-tiny.nemo"
     own = {
         "SLOTS": str(count),
-        "MAGPIE__MODEL": str(checkpoint),
+        "MAGPIE__MODEL": str(_checkpoint(options)),
         "MAGPIE__NORMALIZE": "false",
         "MAGPIE__FRAMES_PER_TOKEN": "1.2",
     }
-    return running("tts", kind, own, log, python=str(NEMO / "bin" / "python"))
+    return running("tts", kind, own, log, python=str(NEMO_PYTHON))
+
+
+def _checkpoint(options: Options) -> Path:
+    """Magpie's tiny model with random weights, made when it is first asked for."""
+    path = options.output / "magpie-tiny.nemo"
+    return random_checkpoint("antiphon-tts-random", path, "--size", "tiny", python=NEMO_PYTHON)
 
 
 @contextmanager
@@ -204,7 +212,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--turns", type=int, default=3, help="of each")
     parser.add_argument("--tokens", type=int, default=48, help="of an answer, at most")
     parser.add_argument("--rounds", type=int, default=3, help="of the ten turns, and of the model beside a voice")
-    voices = ("hibari", "magpie-hybrid", "magpie-batch") if NEMO.exists() else ("hibari",)
+    voices = ("hibari", "magpie-hybrid", "magpie-batch") if NEMO_PYTHON.exists() else ("hibari",)
     parser.add_argument("--voices", nargs="*", default=voices, help="to put beside the model: a backend, and a mode")
     parser.add_argument("--together", type=int, nargs="+", default=(1, 4), help="callers of the model beside a voice")
     parser.add_argument("--core", type=int, default=0, help="that both are pinned to")
