@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from antiphon_bench.checkpoint import random_checkpoint
 from antiphon_bench.llm.bench import Duet, growth, read
 from antiphon_bench.llm.duet import Reply, Sides, callers
 from antiphon_bench.llm.report import duet_table, level_table
@@ -73,3 +74,15 @@ async def test_both_ways_say_the_same(sides: Sides, turns: bool) -> None:
     assert [reply.text for reply in replies] == [SCRIPT] * 2
     assert all(0 < reply.first_ms <= reply.last_ms and reply.audio_ms > 1000 for reply in replies)
     assert len({reply.audio_ms for reply in replies}) == 1
+
+
+def test_a_checkpoint_is_made_once_by_the_script_beside_that_python(tmp_path: Path) -> None:
+    script = tmp_path / "maker"
+    script.write_text('#!/bin/sh\necho "$2" >> "$1"\n')
+    script.chmod(0o755)
+    for _ in range(2):
+        made = random_checkpoint("maker", tmp_path / "model", "tiny", python=tmp_path / "python")
+    assert made.read_text() == "tiny\n"
+    script.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(SystemExit, match="maker has failed"):
+        random_checkpoint("maker", tmp_path / "other", python=tmp_path / "python")
