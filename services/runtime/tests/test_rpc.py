@@ -5,6 +5,7 @@ import logging
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from antiphon.asr.v1 import asr_pb2_grpc
 from antiphon_runtime import errors, rpc
+from antiphon_runtime.calls import Call, working_for
 from antiphon_runtime.logs import Colored, Json
 from antiphon_runtime.metrics import RpcMetrics
 from antiphon_runtime.server import Host
@@ -153,6 +155,18 @@ def test_logs_are_one_json_object_a_line_and_plain_text_without_color():
     assert (entry["level"], entry["logger"], entry["message"]) == ("WARNING", "a", "two\nlines ä")
     assert "\033" not in Colored(color=False).format(record)
     assert Colored(color=True).format(record).startswith("\033[33m")
+
+
+def test_a_line_names_the_call_its_turn_and_trace_and_what_it_carries():
+    record = logging.LogRecord("a", logging.INFO, __file__, 1, "hello", (), None)
+    assert not {"session_id", "turn_id", "trace_id"} & json.loads(Json().format(record)).keys()
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("turn")
+    with working_for(Call("call-7", 3, trace.set_span_in_context(span))):
+        record.fields = {"v2v_ms": 508}
+        entry = json.loads(Json().format(record))
+        assert "[call-7]" in Colored(color=False).format(record)
+    assert (entry["session_id"], entry["turn_id"], entry["v2v_ms"]) == ("call-7", 3, 508)
+    assert entry["trace_id"] == trace.format_trace_id(span.get_span_context().trace_id)
 
 
 async def test_session_and_trace_reach_the_span():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, start_http_server
 
 from .errors import ConfigError
 
@@ -54,7 +54,7 @@ class SlotMetrics:
 
 @contextmanager
 def metrics_endpoint(address: str, registry: CollectorRegistry) -> Iterator[int | None]:
-    """Serves `registry` for Prometheus at `address` ("host:port"; empty: not at all) and gives the port.
+    """Serves `registry`, and what the process uses, at `address` ("host:port"; empty: not at all) and gives the port.
 
     Raises ConfigError when it cannot listen there.
     """
@@ -62,6 +62,7 @@ def metrics_endpoint(address: str, registry: CollectorRegistry) -> Iterator[int 
         yield None
         return
     host, _, port = address.rpartition(":")
+    process = ProcessCollector(registry=registry)
     try:
         server, thread = start_http_server(int(port), addr=host.strip("[]"), registry=registry)
     except (OSError, ValueError, OverflowError) as error:
@@ -72,3 +73,4 @@ def metrics_endpoint(address: str, registry: CollectorRegistry) -> Iterator[int 
         server.shutdown()
         server.server_close()
         thread.join()
+        registry.unregister(process)

@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 from opentelemetry import propagate, trace
 
 from .auth import Verifier
+from .calls import Call, working_for
 from .errors import BackendFailed, ServiceError, Unavailable, root_cause
 from .metrics import RpcMetrics
 
@@ -146,8 +147,12 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
         attributes = {"antiphon.stream.id": name, "antiphon.session.id": str(metadata.get("x-session-id", ""))}
         parent = propagate.extract({key: str(value) for key, value in metadata.items()})
         span = self._tracer.start_span(path, context=parent, kind=trace.SpanKind.SERVER, attributes=attributes)
+        about = {"session_id": attributes["antiphon.session.id"]} if attributes["antiphon.session.id"] else {}
         try:
-            with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            with (
+                working_for(Call(attributes["antiphon.session.id"])),
+                trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False),
+            ):
                 try:
                     yield outcome
                 finally:
@@ -158,7 +163,7 @@ class RpcInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.monotonic() - started
             self._count(method, -1)
             self._metrics.seconds.labels(method, outcome[0]).observe(seconds)
-            log.info("%s %s after %.3f s", method, outcome[0], seconds)
+            log.info("%s %s after %.3f s", method, outcome[0], seconds, extra={"fields": about})
             _stream_id.reset(token)
 
     def _count(self, method: str, change: int) -> None:

@@ -23,6 +23,7 @@ from .metrics import RpcMetrics, metrics_endpoint
 from .rpc import RpcInterceptor
 from .settings import ServerSettings
 from .stream import Drain
+from .tracing import tracing
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +199,9 @@ def run(read: Callable[[], S], service: str, build: Callable[[S], Build]) -> Non
     try:
         settings = read()
         set_up_logging(settings.log_format, settings.log_level)
-        asyncio.run(serve(settings, service, build(settings)))
+        # "antiphon.asr.v1.AsrService" is antiphon-asr.
+        with tracing("-".join(service.split(".")[:2]), settings.otlp_url):
+            asyncio.run(serve(settings, service, build(settings)))
     except asyncio.CancelledError:
         sys.exit(1)
     except Exception as error:

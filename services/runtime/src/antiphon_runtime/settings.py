@@ -14,6 +14,9 @@ from .errors import ConfigError
 
 S = TypeVar("S", bound=BaseSettings)
 
+# An OTLP collector's address, such as http://collector:4318, or nothing.
+OTLP_URL = r"^(https?://\S+)?$"
+
 
 class ServerSettings(BaseSettings):
     """What every gRPC server of ours can be told. Each service adds its own and names its prefix."""
@@ -35,6 +38,9 @@ class ServerSettings(BaseSettings):
     tls_key_file: Annotated[Path | None, Field(description="The chain's private key.")] = None
     tls_client_ca_file: Annotated[Path | None, Field(description="Demand client certificates from this CA.")] = None
     allow_open: Annotated[bool, Field(description="Serve beyond loopback without tokens all the same.")] = False
+    otlp_url: Annotated[str, Field(pattern=OTLP_URL, description="Send traces there, over HTTP; empty: to nobody.")] = (
+        ""
+    )
     log_format: Annotated[str, Field(pattern="^(color|json)$", description="color or json.")] = "color"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
 

@@ -70,6 +70,7 @@ class _Stream:
         self._session = session
         self._rate_hz = rate_hz
         self._metrics = metrics
+        self._turn_id = 0
         self._traceparent = ""
         self._tracer = trace.get_tracer("antiphon")
 
@@ -86,7 +87,9 @@ class _Stream:
                     await self._session.push(checked_pcm(request.audio, self._rate_hz))
                 case "utterance":
                     self._traceparent = request.utterance.traceparent
-                    self._session.begin_turn()
+                    if request.utterance.id != self._turn_id:
+                        self._turn_id = request.utterance.id
+                        self._session.begin_turn()
                 case "agent_speaking":
                     self._session.agent_speaking = request.agent_speaking.speaking
                 case other:
