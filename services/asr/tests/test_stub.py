@@ -89,6 +89,17 @@ async def test_a_profile_delays_each_answer_the_same_way_in_every_stream(monkeyp
     assert answer.timings.compute_ms > least_ms - 1
 
 
+async def test_what_was_speculated_on_is_not_waited_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_ASR_STUB__PROFILE", "rtx5090")
+    least_ms = PROFILES["rtx5090"].at(0.0) * 1000
+    async with asr() as served, stream(served) as call:
+        await call.send(*chunks(loud(RATE)))
+        speculated = await call.ask(1, SPECULATE, RATE)
+        committed = await call.ask(2, COMMIT, RATE)
+    assert committed.text == speculated.text
+    assert speculated.timings.compute_ms > least_ms - 1 > committed.timings.compute_ms
+
+
 @pytest.mark.parametrize(("setting", "value"), [("PROFILE", "abacus"), ("SCRIPT", " | "), ("SCRIPTS", "a")])
 async def test_a_setting_that_makes_no_sense_is_refused_at_start(
     monkeypatch: pytest.MonkeyPatch, setting: str, value: str

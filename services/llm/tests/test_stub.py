@@ -6,8 +6,8 @@ import time
 import pytest
 
 from antiphon.llm.v1 import llm_pb2, llm_pb2_grpc
-from antiphon_llm.backends import Generation, Sampling
-from antiphon_llm.backends.stub import StubModel, StubSettings
+from antiphon_llm.backends import Done, Generation, Sampling
+from antiphon_llm.backends.stub import FIRST_SEGMENT, NEXT_TOKEN, SEGMENT_TOKENS, StubModel, StubSettings
 from antiphon_llm.conversation import Choice, Message
 from antiphon_llm.grants import Grants
 from antiphon_llm.service import SERVICE, build
@@ -58,14 +58,19 @@ async def test_words_are_tokens_and_those_before_the_last_answer_are_cached(stub
     assert (usage.prompt_token_count, usage.cached_token_count, usage.output_token_count) == (6, 4, 4)
 
 
-async def test_a_profile_delays_the_first_token_by_what_it_reports() -> None:
-    model = StubModel(StubSettings(profile="rtx5090"))
-    generation = Generation((Message("user", "Hi"),), (), Choice("auto"), Sampling(0.0, 1.0), 10)
+@pytest.mark.parametrize("answer", ["Yes, of course I can. And more of it, later.", "word " * 60])
+async def test_a_profile_delays_the_first_segment_and_what_is_reported_is_the_first_token(answer: str) -> None:
+    model = StubModel(StubSettings(profile="rtx5090", script=answer))
+    segment = 5 if "." in answer else SEGMENT_TOKENS
+    generation = Generation((Message("user", "Hi"),), (), Choice("auto"), Sampling(0.0, 1.0), 100)
     started = time.monotonic()
     async with model.generate(generation, Grants()) as events:
-        seen = [event async for event in events]
-    assert 0.071 <= seen[-1].first_token_s <= 0.255
-    assert time.monotonic() - started >= seen[-1].first_token_s
+        seen = [(event, time.monotonic() - started) async for event in events]
+    done, at_s = seen[-1][0], [after_s for _, after_s in seen]
+    assert at_s[segment - 1] >= FIRST_SEGMENT["rtx5090"].at(0.0)
+    assert isinstance(done, Done) and at_s[0] >= done.first_token_s
+    # The segment's other tokens are a part of its time.
+    assert done.first_token_s <= FIRST_SEGMENT["rtx5090"].at(1.0) - (segment - 1) * NEXT_TOKEN["rtx5090"].at(0.0)
 
 
 async def test_a_script_without_an_answer_or_an_unknown_profile_is_refused() -> None:

@@ -91,6 +91,8 @@ class StubDecoder:
         self._count = 0
         self._revealed = 0
         self._grew = asyncio.Event()
+        # The newest read: up to which sample, and when its text is known.
+        self._known: tuple[int, float] = (-1, 0.0)
 
     async def push(self, pcm: bytes) -> None:
         self._ear.push(pcm)
@@ -103,11 +105,13 @@ class StubDecoder:
             self._count += bool(text)
             self._revealed = 0
             self._grew.set()
-        wait_s = self._latency.draw(self._rng)
+        if self._known[0] != end_sample:  # as with a real recognizer, what has been read is not read again
+            self._known = end_sample, time.monotonic() + self._latency.draw(self._rng)
+        known_s = self._known[1]
 
         async def answer() -> Reading:
             began_s = time.monotonic()
-            await asyncio.sleep(wait_s)
+            await asyncio.sleep(max(0.0, known_s - began_s))
             return Reading(text, began_s=began_s)
 
         return answer

@@ -23,9 +23,10 @@ from . import CallPart, Done, Event, Generation, Reason, Rested, Text, Usage
 
 TOOL = re.compile(r"tool:(\S+)\s*(\{.*\})?\s*$", re.DOTALL)
 
-# To the first token: min/p50/p90/max of the seed's session tables (upstream README of nemotron-january-2026) for the
-# RTX 5090 and the DGX Spark; for H100 the range that NVIDIA's voice-agent blueprint gives from 4 to 64 streams.
-FIRST_TOKEN = {
+# To the first segment, which is the first sentence or 24 tokens of it. min/p50/p90/max of the seed's session tables
+# (upstream README of nemotron-january-2026) for the RTX 5090 and the DGX Spark, whose buffered service stops its TTFB
+# there; for H100 the range to the first token that NVIDIA's voice-agent blueprint gives from 4 to 64 streams.
+FIRST_SEGMENT = {
     "rtx5090": Latency(((0.0, 71.0), (0.5, 171.0), (0.9, 199.0), (1.0, 255.0))),
     "dgx-spark": Latency(((0.0, 343.0), (0.5, 750.0), (0.9, 915.0), (1.0, 1669.0))),
     "h100": Latency(((0.0, 61.0), (1.0, 156.0))),
@@ -39,13 +40,17 @@ NEXT_TOKEN = {
 }
 
 
+SENTENCE_END = re.compile(r"[.!?]['\")\]]*\s*$")
+SEGMENT_TOKENS = 24
+
+
 class StubSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ANTIPHON_LLM_STUB__", frozen=True)
 
     script: Annotated[str, Field(description='Answers separated by "|"; {last} is the last user message.')] = (
         "I heard: {last}"
     )
-    profile: Annotated[str, Field(description="Latency of the tokens: zero, rtx5090, dgx-spark, h100.")] = "zero"
+    profile: Annotated[str, Field(description="Latency of the answer: zero, rtx5090, dgx-spark, h100.")] = "zero"
     n_ctx: Annotated[int, Field(ge=1, description="The most words of a conversation.")] = 4096
     seed: Annotated[int, Field(description="Turns of one number draw the same latencies from it.")] = 0
 
@@ -57,7 +62,7 @@ class StubModel:
         self._answers = tuple(answer.strip() for answer in settings.script.split("|") if answer.strip())
         if not self._answers:
             raise ConfigError("ANTIPHON_LLM_STUB__SCRIPT has no answer")
-        self._first_token = profile(settings.profile, FIRST_TOKEN)
+        self._first_segment = profile(settings.profile, FIRST_SEGMENT)
         self._next_token = profile(settings.profile, NEXT_TOKEN)
         self._n_ctx = settings.n_ctx
         self._seed = settings.seed
@@ -84,10 +89,11 @@ class StubModel:
         turn = max(0, sum(message.role in ("user", "tool") for message in generation.messages) - 1)
         answer, call = self._answer(generation, turn)
         draw = random.Random(f"{self._seed} {turn}")
-        first_token_s = self._first_token.draw(draw)
+        words = re.findall(r"\S+\s*", answer)
+        waits_s = self._waits(words, draw)
         reason, said = Reason.TOOL_CALLS if call else Reason.STOP, 0
         grant, allowance, may = None, Allowance(0), False
-        for word in re.findall(r"\S+\s*", answer):
+        for word in words:
             if said == generation.max_tokens:
                 reason = Reason.LENGTH
                 break
@@ -98,7 +104,7 @@ class StubModel:
                     reason = Reason.GRANTS_USED
                     break
                 allowance = Allowance(grant.tokens, grant.most)
-            await asyncio.sleep(self._next_token.draw(draw) if said else first_token_s)
+            await asyncio.sleep(waits_s[said])
             said, may = said + 1, allowance.spend(word)
             if not call:
                 yield Text(word)
@@ -106,7 +112,15 @@ class StubModel:
             yield CallPart(0, call.call_id, call.name, call.arguments_json)
             yield call
         usage = Usage(prompt.prompt_tokens, prompt.cached_tokens, said)
-        yield Done(reason, usage, began_s, time.monotonic(), first_token_s)
+        yield Done(reason, usage, began_s, time.monotonic(), waits_s[0])
+
+    def _waits(self, words: list[str], draw: random.Random) -> list[float]:
+        """Before each token, so that those of the first segment take what the profile says, if they can."""
+        segment_s = self._first_segment.draw(draw)
+        ends = (n for n, word in enumerate(words) if SENTENCE_END.search(word))
+        last = min(next(ends, len(words) - 1), SEGMENT_TOKENS - 1)
+        later_s = [self._next_token.draw(draw) for _ in words[1:]]
+        return [max(0.0, segment_s - sum(later_s[:last])), *later_s]
 
     def _prompt(self, messages: tuple[Message, ...]) -> Usage:
         """Words count as tokens; those up to the last assistant message are cached."""
