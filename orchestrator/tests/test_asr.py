@@ -295,3 +295,21 @@ async def test_audio_of_any_length_is_taken() -> None:
         await at.send(CommitTurnFrame(sample=RATE * 400 // 1000))
         await at.down.until(TranscriptionFrame)
         assert served.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4)
+
+
+async def test_quiet_audio_is_sent_in_larger_pieces_and_at_once_when_somebody_speaks() -> None:
+    def seconds(served: Served) -> float:
+        return served.sample("antiphon_asr_audio_seconds_total")
+
+    async with stub("asr") as served, listening(served) as (at, _):
+        await at.hear(silence(160))
+        await settles(lambda: seconds(served) == pytest.approx(0.1))
+        await at.send(VADUserStartedSpeakingFrame())
+        await settles(lambda: seconds(served) == pytest.approx(0.16))
+        await at.hear(tone(20))
+        await settles(lambda: seconds(served) == pytest.approx(0.18))
+        await at.send(CommitTurnFrame(sample=180 * 16))
+        assert (await at.down.until(TranscriptionFrame)).text == FIRST
+        await at.hear(silence(20))
+        await at.send(SpeechPausedFrame(sample=200 * 16))  # what is asked about has been sent before
+        await settles(lambda: seconds(served) == pytest.approx(0.2))

@@ -55,7 +55,8 @@ async def test_a_sessions_timeline_is_served_during_and_after_it() -> None:
         async with at.sessions.admitted("", "call-1"):
             during = (await at.http.get("/api/sessions/call-1")).json()
         after = (await at.http.get("/api/sessions/call-1")).json()
-        assert during == after == {"session_id": "call-1", "agent": "ava", "turns": []}
+        assert during == {"session_id": "call-1", "agent": "ava", "ended": None, "turns": []}
+        assert after == {**during, "ended": "server"}
         assert (await at.http.get("/api/sessions/call-2")).status_code == 404
 
 

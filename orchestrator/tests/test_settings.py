@@ -100,6 +100,7 @@ def test_loopback_needs_no_tokens(monkeypatch: pytest.MonkeyPatch, bind: str) ->
         ({"SERVICE_CA_FILE": "ca", "SERVICE_CERT_FILE": "cert"}, "go together"),
         ({"SERVICE_CA_FILE": "ca", "SERVICE_KEY_FILE": "key"}, "go together"),
         ({"SERVICE_CERT_FILE": "cert", "SERVICE_KEY_FILE": "key"}, "needs service_ca_file"),
+        ({"SINGLE_GPU": "true", "WORKERS": "2"}, "single_gpu needs workers=1"),
         ({"BIND": ""}, "bind is empty"),
     ],
 )

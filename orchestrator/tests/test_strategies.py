@@ -17,6 +17,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 
 from antiphon_orchestrator.services.frames import EmptyUtteranceFrame
+from antiphon_orchestrator.turns.speculation import Budget
 from antiphon_orchestrator.turns.strategies import committed_turns
 
 
@@ -30,9 +31,9 @@ def text(words: str, *, final: bool = True) -> TranscriptionFrame:
 
 
 @asynccontextmanager
-async def remembering() -> AsyncIterator[tuple[Bot, LLMContext]]:
+async def remembering(budget: Budget | None = None) -> AsyncIterator[tuple[Bot, LLMContext]]:
     context = LLMContext([])
-    params = LLMUserAggregatorParams(user_turn_strategies=committed_turns(), empty_user_turn=None)
+    params = LLMUserAggregatorParams(user_turn_strategies=committed_turns(budget), empty_user_turn=None)
     async with bot(LLMContextAggregatorPair(context, user_params=params).user()) as at:
         yield at, context
 

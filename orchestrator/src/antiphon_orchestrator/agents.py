@@ -21,6 +21,18 @@ class Example(BaseModel):
     assistant: str
 
 
+class Phrases(BaseModel):
+    """What the agent says by itself: None is its language's own, "" nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    apology: str | None = None
+    farewell: str | None = None
+    goodbye: str | None = None
+    filler: str | None = None
+    prompt: str | None = None
+
+
 class Agent(BaseModel):
     """One agent. Whatever is left out is the services' own default."""
 
@@ -35,9 +47,15 @@ class Agent(BaseModel):
     tools: tuple[str, ...] = ()
     knowledge_file: Path | None = None
     max_token_count: int = Field(default=96, ge=1, le=4096)
+    llm_calls_per_turn: float = Field(default=1.75, ge=1, le=4)
     summarize_at_token_count: int = Field(default=0, ge=0)
     temperature: float | None = Field(default=None, ge=0, le=2)
     turn_policy: Literal["fused", "smart-turn", "fixed-pause"] = "fused"
+    first_pause_ms: int = Field(default=64, ge=32, le=200)
+    phrases: Phrases = Phrases()
+    idle_after_s: float = Field(default=0, ge=0)
+    answer_within_s: float = Field(default=12, gt=0)
+    filler_after_s: float = Field(default=1.5, gt=0)
     asr_context_ms: int = Field(default=0, ge=0)
     tts_mode: Literal["", "batch", "stream", "hybrid"] = ""
 
@@ -105,7 +123,8 @@ def _problem(problem: ErrorDetails) -> str:
     place, message = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         models: dict[int, type[BaseModel]] = {1: _File, 3: Agent}
-        known = models.get(len(problem["loc"]), Example).model_fields
+        parts: type[BaseModel] = Phrases if "phrases" in problem["loc"] else Example
+        known = models.get(len(problem["loc"]), parts).model_fields
         message = f"unknown field: there are {', '.join(sorted(known))}"
     return f"{place}: {message}" if place else message
 

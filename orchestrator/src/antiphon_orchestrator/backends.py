@@ -13,6 +13,7 @@ from antiphon_runtime.client import Replicas
 from antiphon_runtime.phases import Phases
 from antiphon_runtime.tls import ClientTls
 
+from .manners.phrases import PhraseBook
 from .settings import Settings
 
 METHODS = {
@@ -27,13 +28,15 @@ METHODS = {
 class Backends:
     """One pool of replicas a service, shared by all sessions of the process.
 
-    `device` is what the language model and the voice take turns on, None when each has its own.
+    `device` is what the language model and the voice take turns on, None when each has its own; `phrases` have been
+    spoken by the voice.
     """
 
     asr: Replicas
     tts: Replicas
     llm: Replicas
     turn: Replicas
+    phrases: PhraseBook
     device: Phases | None = None
 
     @property
@@ -60,4 +63,5 @@ async def connected(settings: Settings) -> AsyncIterator[Backends]:
             )
             stack.push_async_callback(pool.close)
             pools[name] = pool
-        yield Backends(**pools, device=Phases() if settings.single_gpu else None)
+        device = Phases() if settings.single_gpu else None
+        yield Backends(**pools, phrases=PhraseBook(pools["tts"]), device=device)

@@ -1,13 +1,15 @@
 """A conversation, as the list of its processors."""
 
+from collections.abc import Awaitable, Callable
+
 from pipecat.pipeline.pipeline import Pipeline
-from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import (
     LLMAssistantAggregatorParams,
     LLMContextAggregatorPair,
     LLMUserAggregatorParams,
 )
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
+from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.utils.context.llm_context_summarization import (
     LLMAutoContextSummarizationConfig,
@@ -17,51 +19,46 @@ from pipecat.utils.context.llm_context_summarization import (
 from .agents import Agent
 from .backends import Backends
 from .interleaving import Interleaver
+from .manners.spokesman import Spokesman
 from .services import (
-    AntiphonLLMService,
     AntiphonSTTService,
     AntiphonTTSService,
     AntiphonTurnProcessor,
     InterleavedTTSService,
+    SpeculativeLLMService,
 )
 from .services.local_turn import LocalTurn
+from .session import Session
 from .turns.policy import POLICIES
+from .turns.reply_gate import ReplyGate
+from .turns.speculation import Budget
 from .turns.strategies import committed_turns
 from .turns.taker import TurnTaker
 
+# After the first, which is on the first pause.
+LATER_VERDICTS_MS = (200, 500, 1200)
+
 
 def build_pipeline(
+    session: Session,
     transport: BaseTransport,
     backends: Backends,
-    agent: Agent,
-    context: LLMContext,
-    session_id: str,
+    spokesman: Spokesman,
+    on_idle: Callable[[], Awaitable[None]],
     recorder: AudioBufferProcessor | None = None,
 ) -> Pipeline:
-    """Caller in, agent out. `context` grows as the conversation does."""
+    """Caller in, agent out. `on_idle` is called when nobody has spoken for as long as the agent bears."""
+    agent = session.agent
     interleaver = Interleaver(backends.device) if backends.device else None
-    memory = LLMContextAggregatorPair(
-        context,
-        user_params=LLMUserAggregatorParams(user_turn_strategies=committed_turns(), empty_user_turn=None),
-        assistant_params=remembering(agent.summarize_at_token_count),
-    )
+    memory = _memory(session, on_idle, may_speculate=interleaver is None)
     return Pipeline(
         [
             transport.input(),
-            AntiphonTurnProcessor(replicas=backends.turn, session_id=session_id, local=LocalTurn()),
-            TurnTaker(POLICIES[agent.turn_policy](agent.language)),
-            AntiphonSTTService(
-                replicas=backends.asr,
-                session_id=session_id,
-                language=agent.language,
-                context_ms=agent.asr_context_ms,
-                # It is the last to hear the caller, unless the call is recorded.
-                audio_passthrough=recorder is not None,
-            ),
+            *_ears(session, backends, passthrough=recorder is not None),
             memory.user(),
-            AntiphonLLMService(
+            SpeculativeLLMService(
                 replicas=backends.llm,
-                session_id=session_id,
+                session_id=session.session_id,
                 system_prompt=agent.system_prompt,
                 model=agent.model,
                 max_token_count=agent.max_token_count,
@@ -69,12 +66,58 @@ def build_pipeline(
                 interleaver=interleaver,
                 function_call_timeout_secs=10.0,
             ),
-            _voice(backends, agent, session_id, interleaver),
+            _voice(backends, agent, session.session_id, interleaver),
+            spokesman,
+            ReplyGate(session.playout),
             transport.output(),
             *([recorder] if recorder else []),
             memory.assistant(),
         ]
     )
+
+
+def _ears(session: Session, backends: Backends, *, passthrough: bool) -> list[FrameProcessor]:
+    """They are the last to hear the caller, unless `passthrough`, for a call that is recorded."""
+    agent, session_id = session.agent, session.session_id
+    return [
+        AntiphonTurnProcessor(
+            replicas=backends.turn,
+            session_id=session_id,
+            verdict_silence_ms=sorted({agent.first_pause_ms, *LATER_VERDICTS_MS}),
+            local=LocalTurn(),
+        ),
+        TurnTaker(POLICIES[agent.turn_policy](agent.language)),
+        AntiphonSTTService(
+            replicas=backends.asr,
+            session_id=session_id,
+            language=agent.language,
+            context_ms=agent.asr_context_ms,
+            audio_passthrough=passthrough,
+        ),
+    ]
+
+
+def _memory(
+    session: Session, on_idle: Callable[[], Awaitable[None]], *, may_speculate: bool
+) -> LLMContextAggregatorPair:
+    """On a GPU that model and voice share, an answer that may be thrown away keeps the voice of another waiting."""
+    agent = session.agent
+    budget = Budget(agent.llm_calls_per_turn if may_speculate else 1.0)
+    memory = LLMContextAggregatorPair(
+        session.context,
+        user_params=LLMUserAggregatorParams(
+            user_turn_strategies=committed_turns(budget, agent.language, session.playout),
+            user_idle_timeout=agent.idle_after_s,
+            empty_user_turn=None,
+        ),
+        assistant_params=remembering(agent.summarize_at_token_count),
+    )
+
+    async def idle(_aggregator: object) -> None:
+        await on_idle()
+
+    memory.user().add_event_handler("on_user_turn_idle", idle)
+    return memory
 
 
 def remembering(most_tokens: int) -> LLMAssistantAggregatorParams:

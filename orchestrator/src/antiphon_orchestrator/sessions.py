@@ -10,11 +10,17 @@ from pathlib import Path
 
 from pipecat.transports.base_transport import BaseTransport
 
+from antiphon_runtime.calls import Call, working_for
+
 from .agents import Agent, Agents
 from .backends import Backends
+from .conversation import converse
 from .metrics import Metrics
-from .session import Session, converse
+from .session import Session
 from .timeline import Turn
+from .tracing import Traces
+from .usual import Usual
+from .workers.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +38,28 @@ class UnknownAgent(Exception):
 
 class Sessions:
     def __init__(
-        self, backends: Backends, agents: Agents, metrics: Metrics, *, limit: int, record_dir: Path | None = None
+        self,
+        backends: Backends,
+        agents: Agents,
+        metrics: Metrics,
+        *,
+        places: Places,
+        record_dir: Path | None = None,
+        id_prefix: str = "",
+        trace_text: bool = False,
     ) -> None:
+        """`places` bounds the conversations at once; `id_prefix` begins every session's id.
+
+        `trace_text`: whether traces may hold what was said.
+        """
         self.agents = agents
         self._backends = backends
         self._metrics = metrics
-        self._limit = limit
+        self._places = places
+        self._id_prefix = id_prefix
         self._record_dir = record_dir
+        self._trace_text = trace_text
+        self._usual = Usual()
         self._active: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[object] | None] = {}
         self._ended: OrderedDict[str, Session] = OrderedDict()
@@ -47,8 +68,16 @@ class Sessions:
     def active(self) -> int:
         return len(self._active)
 
+    def new_id(self) -> str:
+        return f"{self._id_prefix}{uuid.uuid4().hex}"
+
     def find(self, session_id: str) -> Session | None:
         return self._active.get(session_id) or self._ended.get(session_id)
+
+    def find_trace(self, trace_id: str) -> Session | None:
+        """The session that has a turn of this trace."""
+        sessions = (*self._active.values(), *self._ended.values())
+        return next((one for one in sessions if any(turn.trace_id == trace_id for turn in one.turns)), None)
 
     def check(self, agent_name: str) -> Agent:
         """The named agent. Raises Full or UnknownAgent when a session with it could not begin now."""
@@ -56,28 +85,50 @@ class Sessions:
         if agent is None:
             self._metrics.refused.labels("unknown_agent").inc()
             raise UnknownAgent(f"no agent {agent_name!r}: there are {', '.join(self.agents.names)}")
-        if len(self._active) >= self._limit:
-            self._metrics.refused.labels("full").inc()
-            raise Full(f"all {self._limit} conversations are taken")
+        if self._places.are_taken():
+            raise self._full()
         return agent
+
+    def _full(self) -> Full:
+        self._metrics.refused.labels("full").inc()
+        return Full(f"all {self._places.count} conversations are taken")
 
     @asynccontextmanager
     async def admitted(self, agent_name: str, session_id: str = "") -> AsyncIterator[Session]:
         """Holds one of the places for as long as the context lasts. Raises as `check` does."""
-        session = Session(session_id or uuid.uuid4().hex, agent_name or self.agents.default, self.check(agent_name))
+        agent = self.check(agent_name)
+        place = self._places.take()
+        if place is None:  # another process was faster
+            raise self._full()
+        name, call = agent_name or self.agents.default, Call(session_id or self.new_id())
+        session = Session(call.session_id, name, agent, call, Traces(call, name, with_text=self._trace_text))
         self._active[session.session_id] = session
         self._tasks[session.session_id] = asyncio.current_task()
         self._metrics.sessions.inc()
-        log.info("session %s begins (agent %s)", session.session_id, session.agent_name)
         try:
-            yield session
+            with working_for(call):
+                log.info("session %s begins (agent %s)", session.session_id, session.agent_name)
+                yield session
+        except Exception:
+            session.end("error")
+            raise
         finally:
+            session.end("server")
+            session.traces.end(session.ended or "server", len(session.turns))
+            self._metrics.ended.labels(session.ended).inc()
+            self._places.give_back(place)
             self._metrics.sessions.dec()
             del self._active[session.session_id], self._tasks[session.session_id]
             self._ended[session.session_id] = session
             if len(self._ended) > REMEMBERED:
                 self._ended.popitem(last=False)
-            log.info("session %s ends after %s turns", session.session_id, len(session.turns))
+            log.info(
+                "session %s ends after %s turns: %s",
+                session.session_id,
+                len(session.turns),
+                session.ended,
+                extra={"fields": {"session_id": session.session_id, "ended": session.ended}},
+            )
 
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""
@@ -88,6 +139,7 @@ class Sessions:
             self._backends,
             on_turn=self._count,
             on_empty=self._metrics.empty.inc,
+            on_underruns=self._metrics.underruns.inc,
             record_to=record_to,
         )
 
@@ -98,4 +150,5 @@ class Sessions:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _count(self, turn: Turn) -> None:
+        self._usual.explain(turn)
         self._metrics.observe(turn)

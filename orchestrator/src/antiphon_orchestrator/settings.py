@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from antiphon_runtime.settings import is_loopback
+from antiphon_runtime.settings import OTLP_URL, is_loopback
 
 BUILT_IN_AGENTS = Path(__file__).with_name("agents.yaml")
 
@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     turn: str = "127.0.0.1:50054"
     agents_file: Annotated[Path, Field(description="YAML file of named agents.")] = BUILT_IN_AGENTS
     max_sessions: Annotated[int, Field(ge=1, description="Conversations at once; one more is answered 503.")] = 8
+    workers: Annotated[int, Field(ge=1, le=64, description="Processes that share the port, and max_sessions.")] = 1
     single_gpu: Annotated[bool, Field(description="The model and the voice share one GPU: they take turns.")] = False
     session_secret_file: Annotated[Path | None, Field(description="Demand a session token signed with this.")] = None
     service_secret_file: Annotated[Path | None, Field(description="Sign tokens for the services with this.")] = None
@@ -36,9 +37,12 @@ class Settings(BaseSettings):
         tuple[str, ...], NoDecode, Field(description="Web origins that may call, besides our own page; with commas.")
     ] = ()
     ice_servers: Annotated[tuple[str, ...], NoDecode, Field(description="STUN/TURN URLs for WebRTC; with commas.")] = ()
+    otlp_url: Annotated[str, Field(pattern=OTLP_URL, description="Send traces there, over HTTP; empty: to nobody.")] = (
+        ""
+    )
     log_format: Annotated[str, Field(pattern="^(color|json)$")] = "color"
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
-    log_text: Annotated[bool, Field(description="Whether logs may hold what was said.")] = False
+    log_text: Annotated[bool, Field(description="Whether logs and traces may hold what was said.")] = False
 
     @field_validator("asr", "tts", "llm", "turn")
     @classmethod
@@ -71,6 +75,8 @@ class Settings(BaseSettings):
             raise ValueError(f"bind {self.bind} is reachable from outside: set session_secret_file, or allow_open=true")
         if bool(self.service_cert_file) != bool(self.service_key_file):
             raise ValueError("service_cert_file and service_key_file go together")
+        if self.single_gpu and self.workers > 1:
+            raise ValueError("single_gpu needs workers=1: the model and the voice take turns within one process")
         if self.service_cert_file and not self.service_ca_file:
             raise ValueError("service_cert_file needs service_ca_file")
         return self

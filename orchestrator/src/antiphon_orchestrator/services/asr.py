@@ -28,12 +28,16 @@ from antiphon.common.v1 import audio_pb2
 from antiphon_runtime.client import Replicas, Stream
 
 from .frames import CommitTurnFrame, EmptyUtteranceFrame, PauseTextFrame, SpeechPausedFrame
-from .link import GrpcErrors, Link, call_metadata, describe, passing
+from .link import GrpcErrors, Link, call_metadata, describe, passing, turn_headers
 
 BYTES_PER_SAMPLE = 2
 # An utterance whose text takes longer is given up: time to start a recognizer again, and less than the 5 s after which
 # Pipecat takes a turn without text for none.
 TEXT_S = 4.0
+# A stream that does not answer within this is changed for one that hears the utterance again.
+RETRY_S = 2.0
+# While nobody speaks, audio goes in pieces of this length: nothing waits for it.
+QUIET_S = 0.1
 # Kept of the audio before an utterance: its beginning is noticed late, by a second more while a stream is opened.
 LEAD_IN_S = 3.0
 
@@ -43,6 +47,7 @@ class _Pending:
     mode: "pb.FinalizeMode.ValueType"
     sample: int
     asked_s: float
+    retried: bool = False
 
 
 class AntiphonSTTService(GrpcErrors, STTService):
@@ -81,6 +86,7 @@ class AntiphonSTTService(GrpcErrors, STTService):
         self._heard_samples = 0
         self._base_sample = 0
         self._kept: deque[tuple[int, bytes]] = deque()
+        self._unsent = bytearray()
         self._pending: dict[int, _Pending] = {}
         self._next_id = 1
         self._renew_when_quiet = False
@@ -131,6 +137,7 @@ class AntiphonSTTService(GrpcErrors, STTService):
         await super().process_frame(frame, direction)
         if isinstance(frame, VADUserStartedSpeakingFrame):
             self._in_utterance = True
+            self._send_audio()
         elif isinstance(frame, SpeechPausedFrame):
             self._finalize(pb.FINALIZE_MODE_SPECULATE, frame.sample)
         elif isinstance(frame, CommitTurnFrame):
@@ -149,7 +156,16 @@ class AntiphonSTTService(GrpcErrors, STTService):
             await self._give_up()
 
     async def _give_up(self) -> None:
-        """Ends the utterances whose text does not come, so that their turns fail rather than never end."""
+        """Asks another replica for text that does not come, and ends the utterances whose text does not come at all.
+
+        Their turns fail rather than never end.
+        """
+        late = [each for each in self._pending.values() if time.monotonic() - each.asked_s >= RETRY_S]
+        if self._link and self._link.connected and any(not each.retried for each in late):
+            logger.warning(f"{self}: the recognizer does not answer, changing replica")
+            for each in self._pending.values():
+                each.retried = True
+            self._link.abandon()
         for number, pending in list(self._pending.items()):
             if self.is_usable and time.monotonic() - pending.asked_s < TEXT_S:
                 continue
@@ -157,15 +173,23 @@ class AntiphonSTTService(GrpcErrors, STTService):
             if pending.mode == pb.FINALIZE_MODE_COMMIT:
                 reason = self._error or f"asr: no text within {TEXT_S:g} s"
                 logger.error(f"{self}: an utterance is given up: {reason}")
-                await self.push_frame(EmptyUtteranceFrame(error=reason))
+                await self._push_outcome(EmptyUtteranceFrame(error=reason))
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         self._kept.append((self._heard_samples, audio))
         keep_s = self._replay_s if self._in_utterance or self._pending else LEAD_IN_S
         while self._kept[0][0] < self._heard_samples - keep_s * self.sample_rate:
             self._kept.popleft()
-        self._send(pb.TranscribeRequest(audio=audio))
+        self._unsent += audio
+        quiet = not (self._in_utterance or self._pending)
+        if not quiet or len(self._unsent) >= QUIET_S * self.sample_rate * BYTES_PER_SAMPLE:
+            self._send_audio()
         yield None
+
+    def _send_audio(self) -> None:
+        if self._unsent:
+            self._send(pb.TranscribeRequest(audio=bytes(self._unsent)))
+            self._unsent.clear()
 
     def _send(self, request: pb.TranscribeRequest) -> None:
         link = self._link
@@ -181,16 +205,20 @@ class AntiphonSTTService(GrpcErrors, STTService):
     def _finalize(self, mode: "pb.FinalizeMode.ValueType", sample: int) -> None:
         number, self._next_id = self._next_id, self._next_id + 1
         self._pending[number] = _Pending(mode, sample, time.monotonic())
+        self._send_audio()
         self._send(self._request(number))
 
     def _request(self, number: int) -> pb.TranscribeRequest:
         pending = self._pending[number]
         end = max(1, pending.sample - self._base_sample)
-        return pb.TranscribeRequest(finalize=pb.Finalize(id=number, mode=pending.mode, end_sample=end))
+        traceparent = turn_headers(self).get("traceparent", "")
+        finalize = pb.Finalize(id=number, mode=pending.mode, end_sample=end, traceparent=traceparent)
+        return pb.TranscribeRequest(finalize=finalize)
 
     def _opened(self, _: Stream) -> Sequence[pb.TranscribeRequest]:
         """The unfinished utterance and the commits that a lost stream left unanswered."""
         self._error = ""
+        self._unsent.clear()  # it is among what was kept
         kept = list(self._kept)
         self._base_sample = self._heard_samples - sum(len(audio) for _, audio in kept) // BYTES_PER_SAMPLE
         self._pending = {n: p for n, p in self._pending.items() if p.mode == pb.FINALIZE_MODE_COMMIT}
@@ -238,14 +266,20 @@ class AntiphonSTTService(GrpcErrors, STTService):
         if done.empty:
             await self.stop_ttfb_metrics()
             await self._cancel_ttfb_timeout()
-            await self.push_frame(EmptyUtteranceFrame())
+            await self._push_outcome(EmptyUtteranceFrame())
         else:
             self.confirm_finalize()
             await self.emit_stt_usage_metrics()
-            await self.push_frame(TranscriptionFrame(done.text, self._user_id, time_now_iso8601(), None, result=done))
+            text = TranscriptionFrame(done.text, self._user_id, time_now_iso8601(), None, result=done)
+            await self._push_outcome(text)
             await self._handle_transcription(done.text, True)
         if self._renew_when_quiet and not self._user_speaking:
             self._renew()
+
+    async def _push_outcome(self, frame: TranscriptionFrame | EmptyUtteranceFrame) -> None:
+        """What became of an utterance is not lost when its own words interrupt the agent."""
+        frame.interruptible = False
+        await self.push_frame(frame)
 
     @traced_stt
     async def _handle_transcription(self, transcript: str, is_final: bool, language: str | None = None) -> None:

@@ -24,6 +24,11 @@ class SpeechPausedFrame(SystemFrame):
 
 
 @dataclass
+class SpeechResumedFrame(SystemFrame):
+    """The pause was too short for a VADUserStoppedSpeakingFrame, and the caller speaks on."""
+
+
+@dataclass
 class TurnVerdictFrame(SystemFrame):
     """Whether the caller sounded finished after `silence_ms` of the pause at `sample`.
 
@@ -59,11 +64,13 @@ class CommitTurnFrame(SystemFrame):
     Parameters:
         reason: Why, in the turn policy's words.
         held_for: What the policy last waited for in this pause, "" when for nothing but time.
+        audio_late_ms: How far the caller's audio lagged.
     """
 
     sample: int = 0
     reason: str = ""
     held_for: str = ""
+    audio_late_ms: float = 0.0
 
 
 @dataclass
@@ -75,3 +82,36 @@ class EmptyUtteranceFrame(DataFrame):
     """
 
     error: str = ""
+
+
+@dataclass
+class AgentSilencedFrame(SystemFrame):
+    """The agent was heard, and fell silent because the caller speaks: for now, or for good.
+
+    Parameters:
+        after_ms: How long the caller had spoken by then.
+    """
+
+    after_ms: float = 0.0
+
+
+@dataclass
+class OverlapEndedFrame(SystemFrame):
+    """What the caller said while the agent spoke was not meant to stop it: the reply goes on, no turn has begun.
+
+    Parameters:
+        text: The words that were understood, "" when there were none.
+    """
+
+    text: str = ""
+
+
+@dataclass
+class AnswerOverdueFrame(SystemFrame):
+    """A turn has had no answer for too long, and what was under way of one is given up.
+
+    Parameters:
+        reason: What was waited for.
+    """
+
+    reason: str = ""

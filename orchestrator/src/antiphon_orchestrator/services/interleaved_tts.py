@@ -11,10 +11,11 @@ from pipecat.frames.frames import ErrorFrame, Frame, TTSAudioRawFrame
 from pipecat.processors.frame_processor import FrameDirection
 
 from antiphon.tts.v1 import tts_pb2 as pb
-from antiphon_runtime.client import DialError, Stream
+from antiphon_runtime.client import DialError
 
 from ..interleaving import Interleaver, SegmentFrame
-from .tts import LOST, SILENT_S, AntiphonTTSService
+from .tts import SILENT_S, AntiphonTTSService
+from .tts_reply import LOST, Reply
 
 
 @dataclass(slots=True)
@@ -85,16 +86,15 @@ class InterleavedTTSService(AntiphonTTSService):
     async def _until_spoken(self, context_id: str, part: _Part, segment_id: int) -> None:
         """Returns when the device has made all of the audio, or the reply has broken off."""
         with suppress(DialError, TimeoutError, *LOST):  # the receiving task reports it
-            stream = await self._opened(context_id)
             flushed = part.flushed[segment_id] = asyncio.Event()
-            await stream.write(pb.SynthesizeRequest(flush=pb.Flush(mark=segment_id)))
+            await self._tell(context_id, pb.SynthesizeRequest(flush=pb.Flush(mark=segment_id)))
             async with asyncio.timeout(SILENT_S):
                 await flushed.wait()
 
-    async def _receive(self, stream: Stream, context_id: str) -> None:
+    async def _receive(self, reply: Reply, context_id: str) -> None:
         part = self._parts.setdefault(context_id, _Part())
         try:
-            await super()._receive(stream, context_id)
+            await super()._receive(reply, context_id)
         finally:
             for event in part.flushed.values():
                 event.set()

@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 from loguru import logger
-from opentelemetry.propagate import inject
+from opentelemetry.context import Context, get_current
 from pipecat.utils.errors import ErrorCategory
 
+from antiphon_runtime.calls import current_call, trace_headers
 from antiphon_runtime.client import DialError, Replicas, Stream
 
 CATEGORIES = {
@@ -45,19 +46,39 @@ class GrpcErrors:
         return category(exception)
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether another replica may do better: this one is gone, or silent, and did not refuse."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() not in PERMANENT
+    return isinstance(error, TimeoutError)
+
+
 def describe(error: Exception) -> str:
     """One line for people: the status and what the server said."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return str(error)
 
 
+def turn_context(service: Any) -> Context | None:
+    """The trace of the turn under way: ours, or in another bot the one that Pipecat traces."""
+    if call := current_call():
+        return call.turn
+    traced = getattr(service, "_tracing_context", None)
+    found: Context | None = traced.get_turn_context() if traced else None
+    return found
+
+
+def turn_headers(service: Any) -> dict[str, str]:
+    """W3C headers of the turn under way, or else of the current span."""
+    return trace_headers(turn_context(service) or get_current())
+
+
 def call_metadata(service: Any, session_id: str) -> list[tuple[str, str]]:
-    """`x-session-id` and, when the pipeline is traced, the W3C context of the current span or turn."""
-    carrier: dict[str, str] = {}
-    tracing = getattr(service, "_tracing_context", None)
-    inject(carrier, context=tracing.get_turn_context() if tracing else None)
-    return [("x-session-id", session_id), *carrier.items()]
+    """`x-session-id` and, when the turn is traced, its W3C context."""
+    return [("x-session-id", session_id), *turn_headers(service).items()]
 
 
 class Link:

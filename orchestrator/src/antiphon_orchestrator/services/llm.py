@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
+from loguru import logger
 from openai.types.chat import ChatCompletionChunk
 from pipecat.adapters.llm.services.open_ai_adapter import openai_is_given
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -18,7 +19,10 @@ from antiphon.llm.v1 import llm_pb2 as pb
 from antiphon_runtime.client import DialError, Replicas, Stream
 
 from ..interleaving import Interleaver, SegmentFrame
-from .link import GrpcErrors, call_metadata, describe
+from .link import GrpcErrors, call_metadata, describe, is_lost
+
+# An answer of which nothing has come after this is asked for elsewhere.
+FIRST_TOKEN_S = 5.0
 
 
 class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
@@ -61,7 +65,7 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
 
     async def push_error(self, error_msg: str, exception: Exception | None = None, *args: Any, **kwargs: Any) -> None:
         """In one line; Pipecat would quote all that gRPC knows."""
-        if isinstance(exception, DialError | grpc.aio.AioRpcError):
+        if isinstance(exception, DialError | TimeoutError | grpc.aio.AioRpcError):
             error_msg = f"llm: {describe(exception)}"
         await super().push_error(error_msg, exception, *args, **kwargs)
 
@@ -69,10 +73,11 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         """Opens the RPC. Raises DialError when no replica takes it."""
         config = await self._config(context)
         config.await_grants = self._interleaver is not None
-        stream = await self._replicas.open(
-            pb.GenerateRequest(config=config), metadata=call_metadata(self, self._session_id)
-        )
-        return self._chunks(stream)
+        request = pb.GenerateRequest(config=config)
+        return self._chunks(request, await self._open(request))
+
+    async def _open(self, request: pb.GenerateRequest, *avoid: str) -> Stream:
+        return await self._replicas.open(request, metadata=call_metadata(self, self._session_id), avoid=avoid)
 
     async def run_inference(
         self,
@@ -104,9 +109,9 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
             temperature=self._temperature,
         )
 
-    async def _chunks(self, stream: Stream) -> AsyncIterator[ChatCompletionChunk]:
+    async def _chunks(self, request: pb.GenerateRequest, stream: Stream) -> AsyncIterator[ChatCompletionChunk]:
         calls = 0
-        async with stream, aclosing(self._events(stream)) as events:
+        async with aclosing(self._answer(request, stream)) as events:
             async for event in events:
                 match event.WhichOneof("event"):
                     case "text":
@@ -120,14 +125,24 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
                     case "finished":
                         yield self._chunk(None, _usage(event.finished.usage))
 
-    async def _events(self, stream: Stream) -> AsyncGenerator[pb.GenerateResponse]:
-        if self._interleaver is None:
-            async for event in stream:
-                yield event
-            return
-        async with aclosing(self._interleaved(stream, self._interleaver)) as events:
-            async for event in events:
-                yield event
+    async def _answer(self, request: pb.GenerateRequest, stream: Stream) -> AsyncGenerator[pb.GenerateResponse]:
+        """The stream's events; when it is lost or silent before the first, those of another replica's, once."""
+        # On a GPU in turns, an answer waits for the voices of others as well.
+        limit_s = None if self._interleaver else FIRST_TOKEN_S
+        for last in (False, True):
+            try:
+                async with stream, aclosing(self._events(stream)) as events:
+                    async for event in _begun_within(limit_s, events):
+                        yield event
+                return
+            except _NotBegun as broken:
+                if last:
+                    raise broken.error from broken
+                logger.warning(f"{self}: {describe(broken.error)} from {stream.address}: asks elsewhere")
+            stream = await self._open(request, stream.address)
+
+    def _events(self, stream: Stream) -> AsyncGenerator[pb.GenerateResponse]:
+        return _all(stream) if self._interleaver is None else self._interleaved(stream, self._interleaver)
 
     async def _interleaved(self, stream: Stream, interleaver: Interleaver) -> AsyncGenerator[pb.GenerateResponse]:
         """The stream's events, of which the voice speaks each stretch before the next is written."""
@@ -158,6 +173,36 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
                 "usage": usage,
             }
         )
+
+
+class _NotBegun(Exception):
+    """Nothing has come of an answer, and another replica may do better."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def _begun_within(
+    limit_s: float | None, events: AsyncGenerator[pb.GenerateResponse]
+) -> AsyncGenerator[pb.GenerateResponse]:
+    """The events. Raises _NotBegun when the first does not come."""
+    try:
+        async with asyncio.timeout(limit_s):
+            first = await anext(events, None)
+    except (TimeoutError, grpc.aio.AioRpcError) as error:
+        if not is_lost(error):
+            raise
+        raise _NotBegun(error) from error
+    if first is not None:
+        yield first
+        async for event in events:
+            yield event
+
+
+async def _all(stream: Stream) -> AsyncGenerator[pb.GenerateResponse]:
+    async for event in stream:
+        yield event
 
 
 def _usage(usage: pb.Usage) -> dict[str, Any]:

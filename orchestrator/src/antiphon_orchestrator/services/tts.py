@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from pipecat.frames.frames import (
     AggregatedTextFrame,
     CancelFrame,
+    EagerEndOfTurnCancelFrame,
     ErrorFrame,
     Frame,
     TTSAudioRawFrame,
     TTSStoppedFrame,
 )
+from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TextAggregationMode, TTSService
 from pipecat.utils.context.aggregated_frame_sequencer import AggregatedFrameSequencer
@@ -26,6 +27,8 @@ from antiphon.tts.v1 import tts_pb2 as pb
 from antiphon_runtime.client import DialError, Replicas, Stream
 
 from .link import GrpcErrors, call_metadata, describe
+from .speculation import Withdrawals
+from .tts_reply import Reply
 
 # In a TTSAudioRawFrame's metadata: how long the server waited and worked for it, in milliseconds.
 SEGMENT_MS = "antiphon.tts.segment_ms"
@@ -38,16 +41,8 @@ MODES = {
     "stream": pb.SYNTHESIS_MODE_STREAM,
     "hybrid": pb.SYNTHESIS_MODE_HYBRID,
 }
-LOST = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
-
-
-@dataclass(slots=True)
-class _Reply:
-    """One reply's RPC: being opened, then receiving."""
-
-    # Pipecat's tasks swallow what is raised in them, so a refusal is a result.
-    opening: asyncio.Task[Stream | DialError | grpc.aio.AioRpcError]
-    receiving: asyncio.Task[None] | None = None
+# A reply of which nothing has come so long after its first text is asked for elsewhere.
+FIRST_AUDIO_S = 5.0
 
 
 class AntiphonTTSService(GrpcErrors, TTSService):
@@ -84,11 +79,12 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         self._language = language
         self._mode = MODES[mode]
         self._session_id = session_id
-        self._replies: dict[str, _Reply] = {}
+        self._replies: dict[str, Reply] = {}
         # Replies that broke off: what text they still get is not spoken.
         self._failed: set[str] = set()
         # By how much gaps have delayed the reply that is being played.
         self._delay: tuple[str | None, float] = (None, 0.0)
+        self._withdrawals = Withdrawals()
 
     def can_generate_metrics(self) -> bool:
         return True
@@ -96,6 +92,15 @@ class AntiphonTTSService(GrpcErrors, TTSService):
     @property
     def supports_processing_metrics(self) -> bool:
         return False  # run_tts only hands text over
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        undecided = self._withdrawals.undecided
+        if self._withdrawals.is_stale(frame):
+            return
+        if isinstance(frame, EagerEndOfTurnCancelFrame) and undecided:
+            await self._start_interruption()
+            await self._handle_interruption(frame, direction)
+        await super().process_frame(frame, direction)
 
     async def cancel(self, frame: CancelFrame) -> None:
         await super().cancel(frame)
@@ -115,23 +120,21 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         if context_id in self._failed:
             return
         try:
-            stream = await self._opened(context_id)
+            await self._tell(context_id, pb.SynthesizeRequest(text=text))
         except (DialError, grpc.aio.AioRpcError) as error:
             self._failed.add(context_id)
             await self._drop(context_id)
             yield ErrorFrame(error=f"tts: {describe(error)}", exception=error)
             return
-        with suppress(*LOST):  # the receiving task reports it
-            await stream.write(pb.SynthesizeRequest(text=text))
         await self.start_tts_usage_metrics(text)
         yield None  # audio comes to the receiving task
 
     async def flush_audio(self, context_id: str | None = None) -> None:
         """The reply's text is complete."""
         context_id = context_id or self.get_active_audio_context_id() or ""
-        if context_id in self._replies:
-            with suppress(DialError, *LOST):  # the receiving task reports it
-                await (await self._opened(context_id)).done_writing()
+        if reply := self._replies.get(context_id):
+            with suppress(DialError, grpc.aio.AioRpcError):  # the receiving task reports it
+                await reply.end()
 
     async def on_turn_context_completed(self) -> None:
         context_id = self._turn_context_id
@@ -168,52 +171,52 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         else:
             await super()._apply_force_complete(context_id)
 
-    def _reply(self, context_id: str) -> _Reply:
+    def _reply(self, context_id: str) -> Reply:
         if context_id not in self._replies:
-            self._replies[context_id] = _Reply(self.create_task(self._open(), f"tts_open_{context_id[:8]}"))
+            self._replies[context_id] = Reply(self.create_task(self._try_to_open(), f"tts_open_{context_id[:8]}"))
         return self._replies[context_id]
 
-    async def _open(self) -> Stream | DialError | grpc.aio.AioRpcError:
+    async def _try_to_open(self) -> Stream | DialError | grpc.aio.AioRpcError:
+        try:
+            return await self._open()
+        except (DialError, grpc.aio.AioRpcError) as error:
+            return error
+
+    async def _open(self, *avoid: str) -> Stream:
         config = pb.SynthesizeConfig(
             audio=audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=self.sample_rate),
             voice=self._settings.voice or "",
             language_code=self._language,
             mode=self._mode,
         )
-        try:
-            return await self._replicas.open(
-                pb.SynthesizeRequest(config=config), metadata=call_metadata(self, self._session_id)
-            )
-        except (DialError, grpc.aio.AioRpcError) as error:
-            return error
+        metadata = call_metadata(self, self._session_id)
+        return await self._replicas.open(pb.SynthesizeRequest(config=config), metadata=metadata, avoid=avoid)
 
-    async def _opened(self, context_id: str) -> Stream:
+    async def _tell(self, context_id: str, request: pb.SynthesizeRequest) -> None:
         """Raises DialError when no replica takes the reply, AioRpcError when one refuses it as such."""
         reply = self._reply(context_id)
-        stream = await asyncio.shield(reply.opening)
-        if isinstance(stream, Exception):
-            raise stream
+        await reply.opened()
         if reply.receiving is None:
-            reply.receiving = self.create_task(self._receive(stream, context_id), f"tts_rx_{context_id[:8]}")
-        return stream
+            reply.receiving = self.create_task(self._receive(reply, context_id), f"tts_rx_{context_id[:8]}")
+        await reply.tell(request)
 
-    async def _receive(self, stream: Stream, context_id: str) -> None:
+    async def _receive(self, reply: Reply, context_id: str) -> None:
         said: list[tuple[str, float]] = []
         try:
-            async for event in stream:
+            async for event in reply.events(FIRST_AUDIO_S, self._open):
                 match event.WhichOneof("event"):
                     case "audio":
-                        await self._tell(said, context_id)
+                        await self._announce(said, context_id)
                         said = []
                         await self.append_to_audio_context(context_id, self._audio_frame(event.audio, context_id))
                     case "spoken":
                         said.append((event.spoken.text, event.spoken.start_ms / 1000))
                     case "flushed":
                         self._flushed(context_id, event.flushed.mark)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.CANCELLED:
-                self._failed.add(context_id)
-                await self.push_error(f"tts: {describe(error)}", exception=error)
+        except (DialError, TimeoutError, grpc.aio.AioRpcError) as error:
+            self._failed.add(context_id)
+            await self.push_error(f"tts: {describe(error)}", exception=error)
+        reply.cancel()
         self._replies.pop(context_id, None)
         # While the model still writes, only its end tells that a reply without a stream is over.
         if self.audio_context_available(context_id) and context_id != self._turn_context_id:
@@ -225,7 +228,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
     async def _register_spoken_text(self, src_frame: AggregatedTextFrame, text: str, context_id: str) -> None:
         """Nothing: the service says what it speaks, as it was given."""
 
-    async def _tell(self, said: list[tuple[str, float]], context_id: str) -> None:
+    async def _announce(self, said: list[tuple[str, float]], context_id: str) -> None:
         """What the audio that comes next says: as one segment, and word for word."""
         if not said or not self.audio_context_available(context_id):
             return
@@ -271,10 +274,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         reply = self._replies.pop(context_id, None)
         if reply is None:
             return
-        if reply.opening.done() and not reply.opening.cancelled():
-            stream = reply.opening.result()
-            if isinstance(stream, Stream):
-                stream.cancel()
+        reply.cancel()
         for task in (reply.opening, reply.receiving):
             if task and task is not asyncio.current_task():
                 await self.cancel_task(task)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loguru import logger
+from opentelemetry.context import Context
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
@@ -20,10 +21,11 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, F
 
 from antiphon.common.v1 import audio_pb2
 from antiphon.turn.v1 import turn_pb2 as pb
+from antiphon_runtime.calls import trace_headers
 from antiphon_runtime.client import Replicas, Stream
 
-from .frames import CommitTurnFrame, SpeechPausedFrame, TurnVerdictFrame
-from .link import GrpcErrors, Link, call_metadata, describe, passing
+from .frames import CommitTurnFrame, SpeechPausedFrame, SpeechResumedFrame, TurnVerdictFrame
+from .link import GrpcErrors, Link, call_metadata, describe, passing, turn_context
 from .local_turn import LocalTurn
 
 BYTES_PER_SAMPLE = 2
@@ -71,6 +73,8 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
         self._untracked = False
         self._renew_when_quiet = False
         self._turn_id = 0
+        # The turn's trace context, once the server knows it.
+        self._named: Context | None = None
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
         await super().setup(setup)
@@ -128,6 +132,7 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
     async def _hear(self, audio: bytes) -> None:
         self._heard_samples += len(audio) // BYTES_PER_SAMPLE
         self._arrivals.append((self._heard_samples, self.get_clock().get_time()))
+        self._name_turn()
         link = self._link
         if link and link.connected:
             if not link.send(pb.DetectRequest(audio=audio)):
@@ -140,6 +145,14 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
         if self._untracked:
             await self._let_go()
         await self._maybe_stop()
+
+    def _name_turn(self) -> None:
+        """Tells the server which trace the turn is in, as soon as that is known."""
+        context = turn_context(self)
+        if context is not None and context is not self._named and self._link and self._link.connected:
+            self._named = context
+            traceparent = trace_headers(context).get("traceparent", "")
+            self._send(pb.DetectRequest(utterance=pb.Utterance(id=self._turn_id, traceparent=traceparent)))
 
     async def _hear_here(self, local: LocalTurn, audio: bytes) -> None:
         self._away = True
@@ -166,13 +179,14 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
             await self.broadcast_frame(VADUserStoppedSpeakingFrame, stop_secs=self._stop_ms / 1000)
 
     def _opened(self, _: Stream) -> Sequence[pb.DetectRequest]:
-        early, self._away = list(self._early), False
+        early, self._away, self._named = list(self._early), False, None
         self._early.clear()
         self._base_sample = self._heard_samples - sum(map(len, early)) // BYTES_PER_SAMPLE
         self._untracked = True
         if self._local:
             self._local.reset()
-        return [pb.DetectRequest(audio=audio) for audio in early]
+        turn = pb.DetectRequest(utterance=pb.Utterance(id=self._turn_id))
+        return [turn, *(pb.DetectRequest(audio=audio) for audio in early)]
 
     async def _lost(self, error: Exception, final: bool) -> None:
         # The failures that follow, to dial again, change nothing.
@@ -189,6 +203,8 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
                     self._speaking = True
                     late = self._heard_samples - (event.speech_started.sample + base)
                     await self.broadcast_frame(VADUserStartedSpeakingFrame, start_secs=late / self._rate_hz)
+                else:
+                    await self.push_frame(SpeechResumedFrame())
             case "speech_paused":
                 await self._paused(event.speech_paused.sample + base, event.speech_paused.silence_ms)
             case "verdict":

@@ -1,5 +1,6 @@
 """The place in the pipeline where a caller's turn is committed."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
+from ..ingress import IngressLag
 from ..services.frames import CommitTurnFrame, PauseTextFrame, SpeechPausedFrame, TurnVerdictFrame
 from .policy import Pause, TurnPolicy
 
@@ -30,6 +32,8 @@ class TurnTaker(FrameProcessor):
     def __init__(self, policy: TurnPolicy, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._policy = policy
+        self._ingress = IngressLag()
+        self._late_s = 0.0
         self._heard_samples = 0
         self._rate_hz = 16_000
         # The turn that is open: its newest pause, and whether the caller has stopped in it.
@@ -43,6 +47,7 @@ class TurnTaker(FrameProcessor):
                 case InputAudioRawFrame():
                     self._rate_hz = frame.sample_rate
                     self._heard_samples += len(frame.audio) // 2
+                    self._late_s = self._ingress.arrived(self._heard_samples / self._rate_hz, time.monotonic())
                 case VADUserStartedSpeakingFrame():
                     self._pause, self._stopped = None, False
                 case SpeechPausedFrame():
@@ -67,5 +72,9 @@ class TurnTaker(FrameProcessor):
             return
         self._pause, self._stopped = None, False
         await self.broadcast_frame(
-            CommitTurnFrame, sample=pause.sample, reason=decision.reason, held_for=pause.held_for
+            CommitTurnFrame,
+            sample=pause.sample,
+            reason=decision.reason,
+            held_for=pause.held_for,
+            audio_late_ms=self._late_s * 1000,
         )

@@ -26,7 +26,7 @@ class Language:
 
     `joins` are never a sentence's last, `leads` only a question's ("what are you looking for"); `fillers` and `openers`
     are phrases after which more comes; `asks` begin a question; `digits` are spoken ones, `lengths` are how many of
-    them a whole number has.
+    them a whole number has. `back_channels` are what a listener says without wanting to speak.
     """
 
     joins: frozenset[str]
@@ -35,6 +35,7 @@ class Language:
     asks: frozenset[str]
     digits: frozenset[str]
     openers: tuple[str, ...] = ()
+    back_channels: tuple[str, ...] = ()
     lengths: frozenset[int] = field(default=frozenset({1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}))
 
 
@@ -58,6 +59,43 @@ ENGLISH = Language(
         "was were have has may should"
     ),
     digits=_words("oh zero one two three four five six seven eight nine"),
+    back_channels=(
+        "uh-huh",
+        "uh huh",
+        "mm-hmm",
+        "mm hmm",
+        "mhm",
+        "mm",
+        "hmm",
+        "hm",
+        "uh",
+        "um",
+        "ah",
+        "oh",
+        "right",
+        "okay",
+        "ok",
+        "yeah",
+        "yep",
+        "yes",
+        "sure",
+        "i see",
+        "got it",
+        "all right",
+        "alright",
+        "good",
+        "great",
+        "nice",
+        "cool",
+        "wow",
+        "really",
+        "of course",
+        "exactly",
+        "true",
+        "makes sense",
+        "thanks",
+        "thank you",
+    ),
 )
 GERMAN = Language(
     joins=_words(
@@ -68,6 +106,29 @@ GERMAN = Language(
     fillers=("äh", "ähm", "öh", "hm", "mal sehen", "moment mal", "sozusagen", "ich meine"),
     asks=_words("was wer wo wann warum wie wieso welche welcher welches kann können könnte ist sind hat haben gibt"),
     digits=_words("null eins zwei zwo drei vier fünf sechs sieben acht neun"),
+    back_channels=(
+        "mhm",
+        "hm",
+        "hmm",
+        "ah",
+        "aha",
+        "oh",
+        "ja",
+        "jaja",
+        "okay",
+        "ok",
+        "genau",
+        "gut",
+        "alles klar",
+        "verstehe",
+        "ach so",
+        "stimmt",
+        "richtig",
+        "klar",
+        "super",
+        "schön",
+        "danke",
+    ),
 )
 SPANISH = Language(
     joins=_words(
@@ -77,6 +138,25 @@ SPANISH = Language(
     fillers=("eh", "em", "este", "pues", "a ver", "o sea", "déjame ver"),
     asks=_words("qué quién dónde cuándo cómo cuál cuánto cuánta puede puedes tiene tienen es hay"),
     digits=_words("cero uno dos tres cuatro cinco seis siete ocho nueve"),
+    back_channels=(
+        "mhm",
+        "ajá",
+        "ah",
+        "oh",
+        "sí",
+        "vale",
+        "ok",
+        "okay",
+        "claro",
+        "bien",
+        "ya",
+        "ya veo",
+        "entiendo",
+        "de acuerdo",
+        "perfecto",
+        "exacto",
+        "gracias",
+    ),
 )
 FRENCH = Language(
     joins=_words("et ou mais parce que si quand le la les un une des mon ma mes ton ta votre notre de du au aux très"),
@@ -84,6 +164,25 @@ FRENCH = Language(
     fillers=("euh", "ben", "bah", "hum", "voyons", "tu vois", "je veux dire"),
     asks=_words("quoi qui où quand comment pourquoi quel quelle combien est-ce peux pouvez"),
     digits=_words("zéro un deux trois quatre cinq six sept huit neuf"),
+    back_channels=(
+        "mhm",
+        "hum",
+        "ah",
+        "oh",
+        "oui",
+        "ouais",
+        "ok",
+        "okay",
+        "d'accord",
+        "bien",
+        "très bien",
+        "je vois",
+        "je comprends",
+        "bien sûr",
+        "exactement",
+        "voilà",
+        "merci",
+    ),
 )
 LANGUAGES: Mapping[str, Language] = {"en": ENGLISH, "de": GERMAN, "es": SPANISH, "fr": FRENCH}
 
@@ -100,8 +199,7 @@ def ending(text: str, language: str = "") -> Ending:
     `language` is a BCP 47 tag, English when empty. Of a language without a table only the punctuation is read.
     """
     asked = ASKED.search(text)
-    known = LANGUAGES.get((language or "en").partition("-")[0].lower())
-    words = [word.replace("’", "'") for word in WORD.findall(text.lower())]
+    known, words = _known(language), spoken_words(text)
     if known and words:
         asks = bool(asked) or (words[0] in known.asks and len(words) > 2)
         if (hanging := _hanging(words, known, asks)) is not None:
@@ -111,6 +209,32 @@ def ending(text: str, language: str = "") -> Ending:
     if asked:
         return Ending.QUESTION
     return Ending.CONJUNCTION if TRAILING_OFF.search(text) else Ending.PLAIN
+
+
+def is_back_channel(text: str, language: str = "", *, unfinished: bool = False) -> bool:
+    """Whether the text is nothing but what a listener says, in any number and order ("yeah, right").
+
+    `language` as in `ending`; in a language without a table nothing is. Of an `unfinished` text the end may be cut off
+    ("oka", "I").
+    """
+    known, words = _known(language), spoken_words(text)
+    phrases = [phrase.split() for phrase in known.back_channels] if known else []
+    rest = words
+    while rest:
+        length = max((len(phrase) for phrase in phrases if rest[: len(phrase)] == phrase), default=0)
+        if not length:
+            return unfinished and any(" ".join(phrase).startswith(" ".join(rest)) for phrase in phrases)
+        rest = rest[length:]
+    return bool(words)
+
+
+def spoken_words(text: str) -> list[str]:
+    """The words in lower case, without punctuation."""
+    return [word.replace("’", "'") for word in WORD.findall(text.lower())]
+
+
+def _known(language: str) -> Language | None:
+    return LANGUAGES.get((language or "en").partition("-")[0].lower())
 
 
 def _hanging(words: list[str], known: Language, asks: bool) -> Ending | None:

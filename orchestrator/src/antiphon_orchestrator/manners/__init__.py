@@ -1,0 +1,1 @@
+"""What an agent says without being asked: when something breaks, takes long, or nobody speaks."""

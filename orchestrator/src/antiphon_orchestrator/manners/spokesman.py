@@ -1,0 +1,177 @@
+"""Where phrases enter the pipeline."""
+
+import asyncio
+import uuid
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
+    CancelFrame,
+    EndFrame,
+    Frame,
+    FunctionCallCancelFrame,
+    FunctionCallInProgressFrame,
+    FunctionCallResultFrame,
+    InterruptionFrame,
+    LLMAssistantPushAggregationFrame,
+    SystemFrame,
+    TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+    TTSTextFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+)
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.utils.text.base_text_aggregator import TextType
+
+from ..services.frames import AnswerOverdueFrame
+from ..services.speculation import mark_as_own
+from .phrases import RATE_HZ, Line, Occasion, PhraseBook, Spoken
+
+MS = 1_000_000
+# Of a phrase that is not known and has to be spoken first.
+LEARN_S = 3.0
+
+
+@dataclass
+class SayFrame(SystemFrame):
+    """The agent says one of its phrases, unless the caller speaks.
+
+    Parameters:
+        occasion: Which.
+    """
+
+    occasion: Occasion = Occasion.APOLOGY
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a tool may take before the caller is asked for a moment, and a turn until its answer is heard, in s."""
+
+    tool_s: float = 1.5
+    answer_s: float = 12.0
+
+
+class Spokesman(FrameProcessor):
+    """Stands between the voice and the ReplyGate: says phrases, and watches over each turn's answer.
+
+    A tool that takes long gets a filler. An answer that does not come is given up: the model and the voice are
+    interrupted, and AnswerOverdueFrame tells.
+    """
+
+    def __init__(self, book: PhraseBook, lines: Mapping[Occasion, Line], patience: Patience, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._book = book
+        self._lines = lines
+        self._patience = patience
+        self._caller_speaks = False
+        self._tools: set[str] = set()
+        # Those that may be under way: "filler", "watch", and "say" for a phrase that is not known yet.
+        self._waits: dict[str, asyncio.Task[None]] = {}
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await self._rest()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if direction is FrameDirection.DOWNSTREAM:
+            await self._note(frame)
+            if isinstance(frame, SayFrame):
+                await self._say_or_learn(frame.occasion)
+                return
+        elif isinstance(frame, BotStartedSpeakingFrame):
+            await self._stop("watch")
+        await self.push_frame(frame, direction)
+
+    async def _note(self, frame: Frame) -> None:
+        match frame:
+            case UserStartedSpeakingFrame():
+                self._caller_speaks = True
+            case UserStoppedSpeakingFrame():
+                self._caller_speaks = False
+                await self._start("watch", self._give_up_late())
+            case FunctionCallInProgressFrame():
+                self._tools.add(frame.tool_call_id)
+                await self._stop("watch")  # it has a limit of its own
+                if "filler" not in self._waits:
+                    await self._start("filler", self._fill())
+            case FunctionCallResultFrame() | FunctionCallCancelFrame():
+                self._tools.discard(frame.tool_call_id)
+                if not self._tools:
+                    await self._stop("filler")
+                    await self._start("watch", self._give_up_late())
+            case EndFrame():
+                if saying := self._waits.get("say"):  # the last words
+                    await asyncio.wait([saying])
+                await self._rest()
+            case InterruptionFrame() | CancelFrame():
+                await self._rest()
+
+    async def _rest(self) -> None:
+        self._tools.clear()
+        for name in list(self._waits):
+            await self._stop(name)
+
+    async def _start(self, name: str, wait: Coroutine[Any, Any, None]) -> None:
+        await self._stop(name)
+        self._waits[name] = self.create_task(wait, name)
+
+    async def _stop(self, name: str) -> None:
+        task = self._waits.pop(name, None)
+        if task and task is not asyncio.current_task():
+            await self.cancel_task(task)
+
+    async def _fill(self) -> None:
+        await asyncio.sleep(self._patience.tool_s)
+        if line := self._lines.get(Occasion.FILLER):
+            await self._learn_and_say(Occasion.FILLER, line)
+
+    async def _give_up_late(self) -> None:
+        await asyncio.sleep(self._patience.answer_s)
+        await self.broadcast_frame(AnswerOverdueFrame, reason=f"no answer within {self._patience.answer_s:g} s")
+        await self._rest()
+        await self.broadcast_interruption()
+
+    async def _say_or_learn(self, occasion: Occasion) -> None:
+        line = self._lines.get(occasion)
+        if line is None or self._book.get(line):
+            await self._say(occasion)
+        else:
+            await self._start("say", self._learn_and_say(occasion, line))
+
+    async def _learn_and_say(self, occasion: Occasion, line: Line) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEARN_S):
+                await self._book.learn([line])
+        await self._say(occasion)
+
+    async def _say(self, occasion: Occasion) -> None:
+        line = self._lines.get(occasion)
+        spoken = self._book.get(line) if line else None
+        if spoken is None or self._caller_speaks:
+            return
+        for frame in self._frames(spoken, remembered=occasion is not Occasion.FILLER):
+            mark_as_own(frame)
+            await self.push_frame(frame)
+
+    def _frames(self, spoken: Spoken, *, remembered: bool) -> list[Frame]:
+        """A filler is not remembered: the model, asked to go on after its tool, would find itself answered."""
+        context_id, now_ns = str(uuid.uuid4()), self.get_clock().get_time()
+        words: list[Frame] = []
+        for word, start_ms in spoken.words:
+            text = TTSTextFrame(word, TextType.WORD, context_id=context_id)
+            text.append_to_context = remembered
+            text.pts = now_ns + round(start_ms * MS)
+            words.append(text)
+        return [
+            TTSStartedFrame(context_id=context_id, append_to_context=remembered),
+            *words,
+            TTSAudioRawFrame(spoken.pcm, RATE_HZ, 1, context_id=context_id),
+            TTSStoppedFrame(context_id=context_id),
+            *([LLMAssistantPushAggregationFrame()] if remembered else []),
+        ]

@@ -1,0 +1,108 @@
+"""The agent's voice on its last stretch: it can be paused there, and tells how far it has got."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
+from pipecat.frames.frames import FilterControlFrame
+
+BYTES_PER_SAMPLE = 2
+
+
+class Playout(BaseAudioFilter):
+    """An output transport's `audio_out_filter`, which it asks for every chunk before it writes it.
+
+    While paused, the transport waits here with the chunk in its hand, and everything behind it stays in the queue.
+    `begin`, `queued` and `end` are told by who hands replies to the transport.
+    """
+
+    def __init__(self) -> None:
+        self._rate_hz = 24_000
+        self._playing = asyncio.Event()
+        self._playing.set()
+        self._stopped = asyncio.Event()
+        self._since_ns = 0
+        self._paused_ns = 0
+        # What is still in the transport's queue belongs to a reply that is over.
+        self._dropping = False
+        self._left_bytes = 0
+        self._ended = True
+        self._said: list[str] = []
+
+    async def start(self, sample_rate: int) -> None:
+        self._rate_hz = sample_rate
+
+    async def stop(self) -> None:
+        self.resume()
+
+    async def process_frame(self, frame: FilterControlFrame) -> None:
+        """Takes no orders by frames: they would wait behind the audio."""
+
+    async def filter(self, audio: bytes) -> bytes:
+        """The chunk, once it may be heard; b"", which the transport skips, when its reply was dropped."""
+        await self._playing.wait()
+        self._left_bytes = max(0, self._left_bytes - len(audio))
+        return b"" if self._dropping else audio
+
+    @property
+    def paused(self) -> bool:
+        return not self._playing.is_set()
+
+    @property
+    def paused_ns(self) -> int:
+        """For how long this voice has been paused, all in all."""
+        return self._paused_ns + (time.monotonic_ns() - self._since_ns if self.paused else 0)
+
+    @property
+    def said(self) -> str:
+        """What of the reply has been heard."""
+        return " ".join(self._said)
+
+    @property
+    def left_ms(self) -> float | None:
+        """How much of the reply is still to be heard, None while it is being made."""
+        return self._left_bytes * 1000 / (BYTES_PER_SAMPLE * self._rate_hz) if self._ended else None
+
+    def pause(self) -> None:
+        if not self.paused:
+            self._since_ns = time.monotonic_ns()
+            self._playing.clear()
+            self._stopped.set()
+
+    def resume(self) -> None:
+        if self.paused:
+            self._paused_ns = self.paused_ns
+            self._stopped.clear()
+            self._playing.set()
+
+    def drop(self) -> None:
+        """Nothing more of the reply is heard."""
+        self._dropping, self._left_bytes, self._ended = True, 0, True
+        self.resume()
+
+    def begin(self) -> None:
+        """A new reply comes."""
+        self._dropping, self._ended = False, False
+        self._said.clear()
+
+    def queued(self, audio: bytes) -> None:
+        self._left_bytes += len(audio)
+
+    def end(self) -> None:
+        """All of the reply is queued."""
+        self._ended = True
+
+    def heard(self, word: str) -> None:
+        self._said.append(word)
+
+    async def wait(self, due_ns: int, paused_ns: int) -> None:
+        """Until `due_ns` of `time.monotonic_ns`, and longer by what our `paused_ns` has grown beyond the given one."""
+        while True:
+            await self._playing.wait()
+            left_ns = due_ns + self._paused_ns - paused_ns - time.monotonic_ns()
+            if left_ns <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_ns / 1e9):
+                    await self._stopped.wait()
