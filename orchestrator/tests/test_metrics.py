@@ -1,10 +1,13 @@
+import re
+
 import pytest
 from pipecat.frames.frames import LLMFullResponseEndFrame, LLMFullResponseStartFrame
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import generate_latest
 from told import Told, called, result
 
 from antiphon_orchestrator.metrics import Metrics
-from antiphon_orchestrator.timeline import Outcome, Turn
+from antiphon_orchestrator.timeline import Outcome, Slowed, Turn
 
 
 class Counted:
@@ -55,7 +58,7 @@ async def test_stages_are_observed_once_a_turn_and_add_up_to_its_v2v(counted: Co
     v2v = counted.sample("antiphon_v2v_seconds_sum", outcome="answered")
     assert sum(sample.value for sample in stages) == pytest.approx(v2v)
     assert counted.sample("antiphon_stage_seconds_count", stage="llm") == 1
-    assert counted.sample("antiphon_stage_seconds_count", stage="tool") == (1 if tool else None)
+    assert counted.sample("antiphon_stage_seconds_count", stage="tool") == (1 if tool else 0)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "unanswered", "interrupted"])
@@ -65,8 +68,8 @@ async def test_a_turn_without_an_answer_is_counted_and_never_averaged(counted: C
     counted.metrics.observe(turn)
     assert counted.sample("antiphon_turns_total", outcome=outcome) == 1
     for kind in ("answered", outcome):
-        assert counted.sample("antiphon_v2v_seconds_count", outcome=kind) is None
-    assert counted.sample("antiphon_stage_seconds_count", stage="pause") is None
+        assert counted.sample("antiphon_v2v_seconds_count", outcome=kind) == 0
+    assert counted.sample("antiphon_stage_seconds_count", stage="pause") == 0
 
 
 @pytest.mark.parametrize("outcome", ["failed", "interrupted"])
@@ -75,9 +78,54 @@ async def test_an_answer_that_did_not_end_well_is_measured_apart(counted: Counte
     turn.outcome = outcome
     counted.metrics.observe(turn)
     assert counted.sample("antiphon_v2v_seconds_count", outcome=outcome) == 1
-    assert counted.sample("antiphon_v2v_seconds_count", outcome="answered") is None
+    assert counted.sample("antiphon_v2v_seconds_count", outcome="answered") == 0
 
 
 async def test_a_turn_that_was_never_closed_counts_as_failed(counted: Counted) -> None:
     counted.metrics.observe(Turn(1))
     assert counted.sample("antiphon_turns_total", outcome="failed") == 1
+
+
+async def test_a_turns_trace_is_the_exemplar_of_its_latencies(counted: Counted) -> None:
+    turn = await answered()
+    turn.trace_id, turn.barge_in_ms = "ab" * 16, 120.0
+    counted.metrics.observe(turn)
+    exposed = generate_latest(counted.registry).decode()
+    for name in ("v2v", "stage", "ttfb", "barge_in"):
+        pattern = rf'antiphon_{name}_seconds_bucket\{{.*\}} 1.0 # \{{trace_id="{turn.trace_id}"\}}'
+        assert re.search(pattern, exposed), name
+
+
+async def test_what_became_of_answers_begun_early_is_counted(counted: Counted) -> None:
+    turn = await answered()
+    turn.speculated, turn.dropped, turn.llm_calls, turn.false_interruptions = True, 2, 3, 1
+    counted.metrics.observe(turn)
+    for event, count in {"started": 3, "committed": 1, "dropped": 2}.items():
+        assert counted.sample("antiphon_speculations_total", event=event) == count
+    assert counted.sample("antiphon_llm_calls_per_turn_bucket", le="3.0") == 1
+    assert counted.sample("antiphon_llm_calls_per_turn_bucket", le="2.0") == 0
+    assert counted.sample("antiphon_false_interruptions_total") == 1
+
+
+@pytest.mark.parametrize(("usual_v2v_ms", "slow"), [(500, 1), (600, 0)])
+async def test_a_slow_turn_is_counted_under_the_stage_that_made_it_slow(
+    counted: Counted, usual_v2v_ms: float, slow: int
+) -> None:
+    turn = await answered()
+    turn.slowed_by = Slowed("llm", 150, 100, usual_v2v_ms, 20)
+    counted.metrics.observe(turn)
+    assert counted.sample("antiphon_slow_turns_total", stage="llm") == slow
+
+
+@pytest.mark.parametrize(("name", "label"), [("get_time", "get_time"), ("someone_elses", "other")])
+async def test_a_tool_is_timed_under_a_name_of_ours_or_as_another(counted: Counted, name: str, label: str) -> None:
+    turn = await answered()
+    turn.span(f"tool {name}", 0, 300_000_000)
+    counted.metrics.observe(turn)
+    assert counted.sample("antiphon_tool_seconds_sum", tool=label) == pytest.approx(0.3)
+
+
+def test_every_series_is_there_before_anything_has_happened(counted: Counted) -> None:
+    """So that an alert's rate is 0 and not nothing."""
+    for family in counted.registry.collect():
+        assert family.samples, family.name

@@ -6,6 +6,7 @@ from pipecat.frames.frames import (
     LLMFullResponseStartFrame,
     LLMTextFrame,
     TranscriptionFrame,
+    UserStartedSpeakingFrame,
     VADUserStartedSpeakingFrame,
 )
 from told import (
@@ -116,7 +117,7 @@ async def test_each_turn_of_a_session_has_the_next_number(told: Told) -> None:
 
 async def test_the_greeting_is_no_turn_nor_the_answer_of_one(told: Told) -> None:
     await told.at(100, sound(80), BotStartedSpeakingFrame())
-    await told.at(1500, VADUserStartedSpeakingFrame())
+    await told.at(1500, VADUserStartedSpeakingFrame(), UserStartedSpeakingFrame())
     await told.at(1510, remembered("Good"), BotStoppedSpeakingFrame())
     await told.at(2100, paused(2000))
     await told.at(2250, commit(2000))

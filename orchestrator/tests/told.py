@@ -17,6 +17,8 @@ from pipecat.frames.frames import (
     LLMTextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -40,13 +42,16 @@ class Told:
 
     def __init__(self) -> None:
         self.turns: list[Turn] = []
+        # Of each turn, whether the caller then waits in vain.
+        self.waiting: list[bool] = []
         self.empty = 0
         self.observer = TimelineObserver(self._closed, self._on_empty)
 
-    async def _closed(self, turn: Turn) -> None:
+    async def _closed(self, turn: Turn, waiting: bool) -> None:
         self.turns.append(turn)
+        self.waiting.append(waiting)
 
-    def _on_empty(self) -> None:
+    def _on_empty(self, _turn_id: int) -> None:
         self.empty += 1
 
     async def at(self, ms: float, *frames: Frame) -> None:
@@ -60,9 +65,14 @@ class Told:
             )
             await self.observer.on_push_frame(pushed)
 
-    async def speaks(self, start_ms: float, end_ms: float, *, noticed_ms: float = 60) -> None:
-        """Speech, heard to begin `noticed_ms` late, its pause noticed 100 ms and its end 200 ms after it."""
+    async def speaks(self, start_ms: float, end_ms: float, *, noticed_ms: float = 60, counts: bool = True) -> None:
+        """Speech, heard to begin `noticed_ms` late, its pause noticed 100 ms and its end 200 ms after it.
+
+        It is a turn's, unless it does not count.
+        """
         await self.at(start_ms + noticed_ms, VADUserStartedSpeakingFrame(start_secs=noticed_ms / 1000))
+        if counts:
+            await self.at(start_ms + noticed_ms, UserStartedSpeakingFrame())
         await self.at(end_ms + 100, paused(end_ms))
         await self.at(end_ms + 200, VADUserStoppedSpeakingFrame(stop_secs=0.2))
 
@@ -70,7 +80,7 @@ class Told:
         """A whole turn of the caller, committed 250 ms and transcribed 300 ms after its end."""
         await self.speaks(start_ms, end_ms)
         await self.at(end_ms + 250, verdict(end_ms, compute_ms=30), commit(end_ms))
-        await self.at(end_ms + 300, final(text))
+        await self.at(end_ms + 300, final(text), UserStoppedSpeakingFrame())
 
     async def answers(self, at_ms: float, text: str = "Hi.") -> None:
         """The model begins at `at_ms`, its first word takes 150 ms, its first sound 130 ms more, of which 80 in

@@ -17,6 +17,7 @@ from antiphon_orchestrator.metrics import Metrics
 from antiphon_orchestrator.sessions import Sessions
 from antiphon_orchestrator.settings import Settings
 from antiphon_orchestrator.web import create_app
+from antiphon_orchestrator.workers.places import Places
 
 AGENTS = {"ava": Agent(system_prompt="You are Ava."), "bob": Agent(system_prompt="You are Bob.")}
 
@@ -36,7 +37,7 @@ async def web(gate: Gate | None = None, *, limit: int = 2, targets: dict[str, st
     settings = Settings(**(dict.fromkeys(("asr", "tts", "llm", "turn"), NOWHERE) | (targets or {})))
     registry = CollectorRegistry()
     async with connected(settings) as backends:
-        sessions = Sessions(backends, Agents("ava", AGENTS), Metrics.register(registry), limit=limit)
+        sessions = Sessions(backends, Agents("ava", AGENTS), Metrics.register(registry), places=Places(limit))
         app = create_app(settings, sessions, gate or Gate())
         transport = httpx.ASGITransport(app=app)
         async with lasting(app), httpx.AsyncClient(transport=transport, base_url="http://test") as http:

@@ -11,12 +11,14 @@ from pipecat.frames.frames import (
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
     FunctionCallsStartedFrame,
+    InputTransportMessageFrame,
     LLMContextAssistantTurnFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
     LLMTextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
+    UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -25,7 +27,17 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 
-from .services.frames import CommitTurnFrame, EmptyUtteranceFrame, SpeechPausedFrame, TurnVerdictFrame
+from .client_reports import underruns
+from .early import Early
+from .services.frames import (
+    AgentSilencedFrame,
+    AnswerOverdueFrame,
+    CommitTurnFrame,
+    EmptyUtteranceFrame,
+    OverlapEndedFrame,
+    SpeechPausedFrame,
+    TurnVerdictFrame,
+)
 from .services.tts import SEGMENT_MS
 from .timeline import Outcome, Turn
 
@@ -51,16 +63,26 @@ class _Progress:
 
 
 class TimelineObserver(BaseObserver):
-    """One turn is open at a time; `on_turn` gets each as it closes.
+    """One turn is open at a time; `on_turn` gets each as it closes, and whether the caller now waits in vain.
 
     A turn closes when its answer has been spoken and remembered, when the caller interrupts it, when a service
-    fails, or when the session ends. An utterance without words is no turn: `on_empty` hears of it.
+    fails, or when the session ends. `on_begin` gets it whenever speech of it begins, and when that did. An utterance
+    without words is no turn: `on_empty` hears of it, and its id is used again. `on_underruns` hears how many gaps the
+    caller's player reports.
     """
 
-    def __init__(self, on_turn: Callable[[Turn], Awaitable[None]], on_empty: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_turn: Callable[[Turn, bool], Awaitable[None]],
+        on_empty: Callable[[int], None] | None = None,
+        on_begin: Callable[[Turn, int], None] | None = None,
+        on_underruns: Callable[[int], None] | None = None,
+    ) -> None:
         super().__init__(observe_every_push=False)
         self._on_turn = on_turn
         self._on_empty = on_empty
+        self._on_begin = on_begin
+        self._on_underruns = on_underruns
         self._next_id = 1
         self._turn: Turn | None = None
         self._progress = _Progress()
@@ -75,13 +97,42 @@ class TimelineObserver(BaseObserver):
         self._awaiting_text = False
         self._llm_start_ns = 0
         self._tool_start_ns = 0
+        self._early = Early()
+        # Why a service that answers need no longer be asked, "" while all can be.
+        self._out_of_order = ""
 
     async def on_push_frame(self, data: FramePushed) -> None:
         if data.frame.broadcast_sibling_id and data.frame.id > data.frame.broadcast_sibling_id:
             return  # the same event, on its way in the other direction
-        await self._on_caller(data.frame, data.timestamp)
-        await self._on_model(data.frame, data.timestamp)
-        await self._on_agent(data.frame, data.timestamp)
+        if isinstance(data.frame, InputTransportMessageFrame):
+            if (gaps := underruns(data.frame.message)) and self._on_underruns:
+                self._on_underruns(gaps)
+            return
+        if not await self._is_early(data.frame, data.timestamp):
+            await self._on_frame(data.frame, data.timestamp)
+
+    async def _on_frame(self, frame: Frame, now: int) -> None:
+        await self._on_caller(frame, now)
+        await self._on_model(frame, now)
+        await self._on_agent(frame, now)
+
+    async def _is_early(self, frame: Frame, now: int) -> bool:
+        """Whether it is not yet known if the frame counts. What does turn out to count is seen to first."""
+        counted = self._early.counted(frame)
+        if counted and isinstance(frame, UserStoppedSpeakingFrame) and self._turn:
+            self._turn.speculated = True
+        for earlier in counted:
+            await self._on_frame(*earlier)
+        dropped = self._early.dropped(frame)
+        if dropped and self._turn:
+            if isinstance(frame, OverlapEndedFrame):
+                self._turn.span("overlap", dropped[0][1], now)
+                self._turn.false_interruptions += self._turn.barge_in_ms is not None
+                self._turn.barge_in_ms = None
+            else:
+                self._turn.llm_calls += 1
+                self._turn.dropped += 1
+        return self._early.holds(frame, now)
 
     async def finish(self) -> None:
         """The session is over: a turn that is still open got no answer, or only part of one."""
@@ -128,6 +179,8 @@ class TimelineObserver(BaseObserver):
             self._next_id += 1
             self._progress = _Progress()
             self._pauses.clear()
+        if self._turn and self._turn.speech_end_ns is None and self._on_begin:
+            self._on_begin(self._turn, start_ns)
         self._speech_start_ns = start_ns
 
     async def _interrupt(self, turn: Turn) -> None:
@@ -148,6 +201,7 @@ class TimelineObserver(BaseObserver):
         self._committed_ns = now
         self._awaiting_text = True
         self._turn.commit_reason, self._turn.held_for = frame.reason, frame.held_for
+        self._turn.audio_late_ms = frame.audio_late_ms
         self._turn.speech_end_ns = self._pauses.get(frame.sample, now)
         self._turn.stages.clear()
         self._turn.stage("pause", min(self._stopped_ns, now))
@@ -157,11 +211,11 @@ class TimelineObserver(BaseObserver):
         self._turn = None
         if error:
             turn.error = error
-            await self._close(turn, "failed")
+            await self._close(turn, "failed", waiting=True)
         else:
             self._next_id = turn.turn_id
             if self._on_empty:
-                self._on_empty()
+                self._on_empty(turn.turn_id)
 
     def _text_came(self, turn: Turn, now: int) -> None:
         self._awaiting_text = False
@@ -170,6 +224,9 @@ class TimelineObserver(BaseObserver):
 
     async def _on_model(self, frame: Frame, now: int) -> None:
         turn, progress = self._turn, self._progress
+        if isinstance(frame, ErrorFrame) and _breaks_answers(frame):
+            for_good = frame.processor is not None and not frame.processor.is_usable
+            self._out_of_order = frame.error if for_good else self._out_of_order
         if turn is None or turn.speech_end_ns is None:
             return
         match frame:
@@ -179,7 +236,7 @@ class TimelineObserver(BaseObserver):
                 self._progress = _Progress(generating=True, texts_due=progress.texts_due)
                 turn.llm_calls += 1
                 self._llm_start_ns = now
-            case LLMTextFrame() if frame.text.strip() and not progress.has_text:
+            case LLMTextFrame() if frame.text.strip() and progress.generating and not progress.has_text:
                 progress.has_text = True
                 if not turn.reached("tts"):
                     turn.stage("llm", now)
@@ -199,10 +256,15 @@ class TimelineObserver(BaseObserver):
                 turn.span("llm", self._llm_start_ns, now)
                 await self._settle(turn)
             case ErrorFrame() if turn.heard and _breaks_answers(frame):
-                turn.error = frame.error
-                if turn.first_audio_ns is None:
-                    self._turn = None
-                    await self._close(turn, "failed")
+                await self._broken(turn, frame.error)
+            case AnswerOverdueFrame() if turn.heard and not turn.first_audio_ns:
+                await self._broken(turn, frame.reason)
+
+    async def _broken(self, turn: Turn, error: str) -> None:
+        turn.error = error
+        if turn.first_audio_ns is None:
+            self._turn = None
+            await self._close(turn, "failed", waiting=True)
 
     async def _on_agent(self, frame: Frame, now: int) -> None:
         turn = self._turn
@@ -217,6 +279,8 @@ class TimelineObserver(BaseObserver):
                 if turn and turn.reached("tts") and turn.first_audio_ns is None:
                     turn.stage("transport", now)
                     turn.first_audio_ns = turn.stages[-1].end_ns
+            case AgentSilencedFrame() if turn and turn.first_audio_ns:
+                turn.barge_in_ms = frame.after_ms
             case BotStoppedSpeakingFrame():
                 self._agent_speaking = False
                 speaker = self._interrupted or turn
@@ -242,7 +306,8 @@ class TimelineObserver(BaseObserver):
         audio_due = turn.reached("tts") and turn.first_audio_ns is None
         if turn.llm_calls and self._progress.over and not self._agent_speaking and not audio_due:
             self._turn = None
-            await self._close(turn, self._outcome(turn) if turn.first_audio_ns else "unanswered")
+            outcome = self._outcome(turn) if turn.first_audio_ns else "unanswered"
+            await self._close(turn, outcome, waiting=outcome in ("failed", "unanswered"))
 
     def _outcome(self, turn: Turn) -> Outcome:
         """Of a turn that ends now."""
@@ -250,9 +315,11 @@ class TimelineObserver(BaseObserver):
             return "interrupted"
         return "failed" if turn.error else "answered"
 
-    async def _close(self, turn: Turn, outcome: Outcome) -> None:
+    async def _close(self, turn: Turn, outcome: Outcome, *, waiting: bool = False) -> None:
+        if outcome == "unanswered" and self._out_of_order:
+            outcome, turn.error = "failed", self._out_of_order
         turn.outcome = outcome
-        await self._on_turn(turn)
+        await self._on_turn(turn, waiting)
 
 
 def _breaks_answers(error: ErrorFrame) -> bool:

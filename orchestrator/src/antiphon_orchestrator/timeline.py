@@ -5,10 +5,13 @@ happened and may overlap; `stages` are the critical path, each beginning where t
 tile the voice-to-voice time exactly.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 Outcome = Literal["answered", "interrupted", "unanswered", "failed"]
+# Within this of the recent median, a turn is as fast as usual.
+MUCH = 1.1
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 # The stages, in the order of a turn without tools.
 STAGES = ("pause", "verdict", "transcript", "llm", "tool", "clause", "tts", "transport")
 
@@ -20,6 +23,25 @@ class Span:
     name: str
     start_ns: int
     end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Slowed:
+    """The stage that exceeded its own recent median the most, with the medians, in ms, of the last `turns` turns."""
+
+    stage: str
+    ms: float
+    usual_ms: float
+    usual_v2v_ms: float
+    turns: int
+
+    @property
+    def usual_at_most_ms(self) -> float:
+        """What a turn may take and still be as fast as usual."""
+        return MUCH * self.usual_v2v_ms
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: _rounded(value) if name.endswith("ms") else value for name, value in asdict(self).items()}
 
 
 @dataclass(slots=True)
@@ -34,7 +56,21 @@ class Turn:
     commit_reason: str = ""
     held_for: str = ""
     llm_calls: int = 0
+    # Whether the answer was begun before the turn was over, and how many such answers were thrown away.
+    speculated: bool = False
+    dropped: int = 0
+    # Whether the agent said sorry, or goodbye, because no answer came.
+    apologized: bool = False
     tools: list[str] = field(default_factory=list)
+    # How long the agent was still heard after the caller broke in, and how often it fell silent in vain.
+    barge_in_ms: float | None = None
+    false_interruptions: int = 0
+    # How far the caller's audio lagged when the turn was committed.
+    audio_late_ms: float = 0.0
+    trace_id: str = ""
+    # What made it slower than usual, and the same for people.
+    slowed_by: Slowed | None = None
+    why: str = ""
     speech_end_ns: int | None = None
     first_audio_ns: int | None = None
     spans: list[Span] = field(default_factory=list)
@@ -54,11 +90,25 @@ class Turn:
         return any(stage.name == name for stage in self.stages)
 
     @property
+    def stage_ms(self) -> dict[str, float]:
+        """How long each stage took: a turn with a tool has some of them twice."""
+        took: dict[str, float] = {}
+        for stage in self.stages:
+            took[stage.name] = took.get(stage.name, 0.0) + (stage.end_ns - stage.start_ns) / 1e6
+        return took
+
+    @property
     def v2v_ms(self) -> float | None:
         """From the caller's last sample to the agent's first, None when there was no answer."""
         if self.first_audio_ns is None or self.speech_end_ns is None:
             return None
         return (self.first_audio_ns - self.speech_end_ns) / 1e6
+
+    @property
+    def slow(self) -> bool:
+        """Whether it was much slower than is usual."""
+        v2v_ms = self.v2v_ms
+        return self.slowed_by is not None and v2v_ms is not None and v2v_ms > self.slowed_by.usual_at_most_ms
 
     def to_json(self) -> dict[str, Any]:
         zero = self.speech_end_ns or 0
@@ -71,7 +121,16 @@ class Turn:
             "commit_reason": self.commit_reason,
             "held_for": self.held_for,
             "llm_calls": self.llm_calls,
+            "speculated": self.speculated,
+            "dropped": self.dropped,
+            "apologized": self.apologized,
             "tools": self.tools,
+            "barge_in_ms": _rounded(self.barge_in_ms),
+            "false_interruptions": self.false_interruptions,
+            "audio_late_ms": _rounded(self.audio_late_ms),
+            "trace_id": self.trace_id,
+            "slowed_by": self.slowed_by.to_json() if self.slowed_by else None,
+            "why": self.why,
             "v2v_ms": _rounded(self.v2v_ms),
             "stages": [_json(span, zero) for span in self.stages if self.v2v_ms is not None],
             "spans": [_json(span, zero) for span in self.spans],

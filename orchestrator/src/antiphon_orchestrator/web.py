@@ -69,6 +69,7 @@ def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
                 audio_in_enabled=True,
                 audio_out_enabled=True,
                 audio_out_10ms_chunks=2,
+                audio_out_filter=session.playout,
                 serializer=CallerFrames(INPUT_RATE_HZ),
                 allowed_origins=[],
             )
@@ -93,6 +94,13 @@ def _timelines(sessions: Sessions) -> APIRouter:
         session = sessions.find(session_id)
         if session is None:
             raise HTTPException(404, f"no session {session_id}")
+        return JSONResponse(session.to_json())
+
+    @router.get("/api/traces/{trace_id}")
+    async def of_a_trace(trace_id: str) -> JSONResponse:
+        session = sessions.find_trace(trace_id)
+        if session is None:
+            raise HTTPException(404, f"no turn of the trace {trace_id}")
         return JSONResponse(session.to_json())
 
     return router

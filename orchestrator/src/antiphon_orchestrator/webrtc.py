@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -64,7 +63,7 @@ class WebRtcCalls:
         options = body.get("body") or {}
         agent = str(options.get("agent") or "") if isinstance(options, dict) else ""
         self._sessions.check(agent)
-        session_id = uuid.uuid4().hex
+        session_id = self._sessions.new_id()
         self._started[session_id] = agent
         if len(self._started) > MAX_STARTED:
             self._started.popitem(last=False)
@@ -108,9 +107,14 @@ class WebRtcCalls:
         return {"status": "success"}
 
     async def _call(self, session_id: str, agent: str, connection: SmallWebRTCConnection) -> None:
-        params = TransportParams(audio_in_enabled=True, audio_out_enabled=True, audio_out_10ms_chunks=2)
         try:
             async with self._sessions.admitted(agent, session_id) as session:
+                params = TransportParams(
+                    audio_in_enabled=True,
+                    audio_out_enabled=True,
+                    audio_out_10ms_chunks=2,
+                    audio_out_filter=session.playout,
+                )
                 await self._sessions.run(session, SmallWebRTCTransport(connection, params))
         except Full as error:
             log.warning("call %s: %s", session_id, error)

@@ -46,6 +46,7 @@ class Call {
   constructor(connection, microphone) {
     this.connection = connection;
     this.microphone = microphone;
+    this.gaps = 0;
     for (const track of microphone.getTracks()) connection.addTrack(track, microphone);
     connection.addEventListener("track", (event) => { element("voice").srcObject = event.streams[0] ?? new MediaStream([event.track]); });
     connection.addEventListener("connectionstatechange", () => {
@@ -53,7 +54,7 @@ class Call {
     });
     this.channel = connection.createDataChannel("antiphon", { ordered: true });
     this.channel.addEventListener("open", () => {
-      this.pings = setInterval(() => this.channel.readyState === "open" && this.channel.send(`ping: ${Date.now()}`), PING_MS);
+      this.pings = setInterval(() => this.report(), PING_MS);
     });
     this.channel.addEventListener("message", (event) => receive(event.data));
     this.meter = meter(microphone);
@@ -65,6 +66,19 @@ class Call {
     const { sdp, type } = this.connection.localDescription;
     const answer = await post(`sessions/${sessionId}/api/offer`, { sdp, type });
     await this.connection.setRemoteDescription({ sdp: answer.sdp, type: answer.type });
+  }
+
+  async report() {
+    if (this.channel.readyState !== "open") return;
+    this.channel.send(`ping: ${Date.now()}`);
+    let gaps = 0; // in the agent's speech, which the browser has papered over
+    for (const one of (await this.connection.getStats()).values()) {
+      if (one.type === "inbound-rtp" && one.kind === "audio") gaps = one.concealmentEvents ?? 0;
+    }
+    if (gaps > this.gaps && this.channel.readyState === "open") {
+      this.channel.send(JSON.stringify({ type: "antiphon.underruns", count: gaps - this.gaps }));
+    }
+    this.gaps = gaps;
   }
 
   mute(muted) {

@@ -1,0 +1,52 @@
+"""The account of a session's turns: kept, traced and logged."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pipecat.clocks.base_clock import BaseClock
+
+from .session import Session
+from .timeline import Turn
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Told of each turn as it begins and as it closes, on the pipeline's clock."""
+
+    def __init__(self, session: Session, clock: BaseClock, on_empty: Callable[[], None] | None = None) -> None:
+        self._session = session
+        self._clock = clock
+        self._on_empty = on_empty
+
+    def begun(self, turn: Turn, start_ns: int) -> None:
+        """Speech of the turn began."""
+        self._session.traces.turn_begins(turn, time.time_ns() - self._clock.get_time() + start_ns)
+
+    def empty(self, turn_id: int) -> None:
+        """There were no words in it."""
+        self._session.traces.turn_is_none(turn_id)
+        if self._on_empty:
+            self._on_empty()
+
+    def closed(self, turn: Turn) -> None:
+        self._session.turns.append(turn)
+        self._session.traces.turn_over(turn, self._clock.get_time())
+        log.info("turn %s %s: %s", turn.turn_id, turn.outcome, _summary(turn), extra={"fields": _fields(turn)})
+
+
+def _fields(turn: Turn) -> dict[str, Any]:
+    """What a log line says of the turn to machines: nothing that was said."""
+    about: dict[str, Any] = {"turn_id": turn.turn_id, "trace_id": turn.trace_id, "outcome": turn.outcome}
+    if turn.v2v_ms is not None:
+        about |= {"v2v_ms": round(turn.v2v_ms, 1), "stages_ms": {n: round(ms, 1) for n, ms in turn.stage_ms.items()}}
+    return {name: value for name, value in about.items() if value}
+
+
+def _summary(turn: Turn) -> str:
+    if turn.v2v_ms is None:
+        return turn.error or "no answer"
+    stages = " ".join(f"{stage.name}={(stage.end_ns - stage.start_ns) / 1e6:.0f}" for stage in turn.stages)
+    return f"v2v={turn.v2v_ms:.0f} ms: {stages}"
