@@ -17,7 +17,7 @@ import antiphon_tts.service
 import antiphon_tts.settings
 import antiphon_turn.service
 import antiphon_turn.settings
-from antiphon_orchestrator.agents import Agent, Agents
+from antiphon_orchestrator.agents import Agent, Agents, Phrases
 from antiphon_orchestrator.backends import Backends, connected
 from antiphon_orchestrator.gate import Gate
 from antiphon_orchestrator.metrics import Metrics
@@ -25,6 +25,7 @@ from antiphon_orchestrator.sessions import Sessions
 from antiphon_orchestrator.settings import Settings
 from antiphon_orchestrator.web import create_app
 from antiphon_orchestrator.wire import MAX_MESSAGE_BYTES
+from antiphon_orchestrator.workers.places import Places
 from antiphon_runtime.testing import Served, serving
 
 SERVICES = {
@@ -33,12 +34,41 @@ SERVICES = {
     "llm": (antiphon_llm.service, antiphon_llm.settings.Settings),
     "turn": (antiphon_turn.service, antiphon_turn.settings.Settings),
 }
-AVA = Agent(system_prompt="You are Ava.")
+# Says nothing by herself, so that what the voice is asked for is the answers.
+SILENT = Phrases(apology="", farewell="", goodbye="", filler="", prompt="")
+AVA = Agent(system_prompt="You are Ava.", phrases=SILENT)
+
+
+class Fleet:
+    """Servers by name and number, which can be stopped, at once, and started again where they were."""
+
+    def __init__(self, build: Callable[[str, str], Any]) -> None:
+        self._build = build
+        self._up: dict[tuple[str, int], AsyncExitStack] = {}
+        self.served: dict[tuple[str, int], Served] = {}
+
+    async def start(self, name: str, number: int = 0) -> Served:
+        before = self.served.get((name, number))
+        stack = AsyncExitStack()
+        served: Served = await stack.enter_async_context(self._build(name, before.target if before else "127.0.0.1:0"))
+        self._up[name, number], self.served[name, number] = stack, served
+        return served
+
+    async def stop(self, name: str, number: int = 0) -> None:
+        if stack := self._up.pop((name, number), None):
+            await stack.aclose()
+
+    async def stop_all(self) -> None:
+        for name, number in list(self._up):
+            await self.stop(name, number)
+
+    def targets(self, name: str) -> str:
+        return ",".join(served.target for (one, _), served in self.served.items() if one == name)
 
 
 @dataclass(frozen=True)
 class Platform:
-    """Running services and orchestrator."""
+    """Running services and orchestrator. Of each service's replicas, `services` are the first ones."""
 
     url: str
     page: str
@@ -46,6 +76,7 @@ class Platform:
     backends: Backends
     sessions: Sessions
     registry: CollectorRegistry
+    fleet: Fleet
 
     def slots_used(self) -> dict[str, float]:
         return {name: served.sample(f"antiphon_{name}_slots_used") for name, served in self.services.items()}
@@ -55,10 +86,15 @@ class Platform:
         used = (*self.slots_used().values(), *self.backends.open_streams.values(), self.sessions.active)
         return not any(used)
 
+    def served(self, service: str) -> list[Served]:
+        """All replicas of a service, also those that are down."""
+        return [served for (name, _), served in self.fleet.served.items() if name == service]
+
     def rpcs(self, service: str, outcome: str) -> float:
         """How many streams of a service have ended like this."""
         method = {"asr": "Transcribe", "tts": "Synthesize", "llm": "Generate", "turn": "Detect"}[service]
-        return self.services[service].sample("antiphon_rpc_seconds_count", method=method, outcome=outcome)
+        labels = {"method": method, "outcome": outcome}
+        return sum(served.sample("antiphon_rpc_seconds_count", **labels) for served in self.served(service))
 
     def sample(self, name: str, **labels: str) -> float:
         """A metric of the orchestrator's, 0 when it was never set."""
@@ -74,20 +110,28 @@ async def platform(
     backends: dict[str, str] | None = None,
     services: dict[str, Any] | None = None,
     unlike: dict[str, dict[str, Any]] | None = None,
+    replicas: int = 1,
     **settings: Any,
 ) -> AsyncIterator[Platform]:
-    """Everything up and ready; everything down when the context ends.
+    """Everything up and ready, `replicas` times each service; everything down when the context ends.
 
     `services` are settings of all four, `unlike` those in which one differs, `settings` those of the orchestrator.
     """
     chosen = dict.fromkeys(SERVICES, "stub") | (backends or {})
+
+    def build(name: str, bind: str) -> Any:
+        module, cls = SERVICES[name]
+        given = {"slots": slots, **(services or {}), **(unlike or {}).get(name, {})}
+        own = cls(bind=bind, backend=chosen[name], grace_s=0.0, **given)
+        return serving(module.SERVICE, module.build(own), own)
+
     async with AsyncExitStack() as stack:
-        served = {}
-        for name, (module, cls) in SERVICES.items():
-            given = {"slots": slots, **(services or {}), **(unlike or {}).get(name, {})}
-            own = cls(bind="127.0.0.1:0", backend=chosen[name], grace_s=0.0, **given)
-            served[name] = await stack.enter_async_context(serving(module.SERVICE, module.build(own), own))
-        targets = {name: one.target for name, one in served.items()}
+        fleet = Fleet(build)
+        stack.push_async_callback(fleet.stop_all)
+        for name in SERVICES:
+            for number in range(replicas):
+                await fleet.start(name, number)
+        targets = {name: fleet.targets(name) for name in SERVICES}
         own_settings = Settings(bind="127.0.0.1:0", **targets, **settings)
         pools = await stack.enter_async_context(connected(own_settings))
         registry = CollectorRegistry()
@@ -96,11 +140,13 @@ async def platform(
             pools,
             Agents(next(iter(known)), known),
             Metrics.register(registry),
-            limit=own_settings.max_sessions,
+            places=Places(own_settings.max_sessions),
             record_dir=own_settings.record_dir,
         )
         port = await stack.enter_async_context(served_http(create_app(own_settings, sessions, Gate(verifier))))
-        yield Platform(f"ws://127.0.0.1:{port}/ws", f"http://127.0.0.1:{port}", served, pools, sessions, registry)
+        served = {name: fleet.served[name, 0] for name in SERVICES}
+        address = f"127.0.0.1:{port}"
+        yield Platform(f"ws://{address}/ws", f"http://{address}", served, pools, sessions, registry, fleet)
 
 
 @asynccontextmanager

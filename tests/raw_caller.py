@@ -78,6 +78,25 @@ class RawCaller:
             await asyncio.gather(listening, return_exceptions=True)
         return dict(listening.result()["turn"])
 
+    async def quiet(self, ms: float) -> None:
+        """Is silent, in real time, until the agent has been silent for so long."""
+        heard = asyncio.create_task(self._until_quiet(ms / 1000), name="listen")
+        try:
+            while not heard.done():
+                await self.say(silence(0.1))
+                await asyncio.wait((heard,), timeout=0.1)
+        finally:
+            heard.cancel()
+            await asyncio.gather(heard, return_exceptions=True)
+
+    async def _until_quiet(self, seconds: float) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.until_audio()
+            except TimeoutError:
+                return
+
     async def hung_up_on(self) -> None:
         """Returns when the server ends the call."""
         try:
@@ -92,11 +111,11 @@ class RawCaller:
 
 
 @asynccontextmanager
-async def dialled(url: str, **headers: str) -> AsyncIterator[RawCaller]:
-    """A call that lasts until the context ends. Raises TimeoutError when that takes longer than `LONGEST_S`."""
+async def dialled(url: str, *, longest_s: float = LONGEST_S, **headers: str) -> AsyncIterator[RawCaller]:
+    """A call that lasts until the context ends. Raises TimeoutError when that takes longer than `longest_s`."""
     quirks: dict[str, Any] = {"compression": None, "max_size": None, "proxy": None, "ping_interval": None}
     async with (
-        asyncio.timeout(LONGEST_S),
+        asyncio.timeout(longest_s),
         connect(url, close_timeout=1, additional_headers=headers, **quirks) as socket,
     ):
         yield RawCaller(socket)

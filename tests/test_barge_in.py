@@ -44,6 +44,10 @@ async def test_an_interrupted_agent_is_silent_soon_and_remembers_what_was_heard(
     stops_ms = [turn.barge_in_ms for turn in call.turns[1:]]
     assert all(ms is not None and 0 <= ms <= SILENT_WITHIN_MS for ms in stops_ms), stops_ms
 
+    # On the server's clock the agent falls silent sooner than it is heard to.
+    reported_ms = [turn.reports[-1]["barge_in_ms"] for turn in call.turns]
+    assert all(0 < ms <= 250 for ms in reported_ms[:3]) and reported_ms[3] is None, reported_ms
+
     assert [turn.answered for turn in call.turns] == kept
     assert kept[3] == "Yes, of course."
     for text, stop_ms in zip(kept[:3], stops_ms, strict=True):

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 CALL_KEYS = {"session_id", "agent", "url", "machine", "load_average", "turns", "errors", "line"}
 TURN_KEYS = {
     *("file", "said", "heard", "answered", "outcome", "v2v_ms", "heard_v2v_ms", "barge_in_ms"),
-    *("stages", "spans", "turn_ids"),
+    *("stages", "spans", "turn_ids", "trace_id", "why"),
 }
 MAX_PSS_MB = 1500
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile as sf
-from platform_fixture import platform
+from platform_fixture import platform, until
 from raw_caller import dialled, speech
 from weights import needs_weights
 
@@ -92,8 +92,11 @@ async def test_minutes_without_speech_are_no_turn_and_are_not_kept(service: str,
 async def test_a_sentence_of_a_minute_is_one_turn_with_one_answer() -> None:
     async with platform() as at, dialled(at.url) as caller:
         await caller.until_session()
-        for _ in range(60):
+        for second in range(60):
             await caller.say(speech(1.0))
+            # Faster than it is spoken, but no faster than it is heard: more than 10 s ahead is refused.
+            await until(lambda n=second: at.services["asr"].sample("antiphon_asr_audio_seconds_total") >= n - 3, 30)
+            await until(lambda n=second: at.services["turn"].sample("antiphon_turn_hearing_seconds_count") >= n - 3, 30)
         turn = await caller.turn()
         assert (turn["turn_id"], turn["outcome"], turn["heard"]) == (1, "answered", "Hello there.")
         spoken = next(span for span in turn["spans"] if span["name"] == "speech")

@@ -32,12 +32,20 @@ class Manner:
 
     `silence_s` is what it waits for before it takes the caller for finished; `silent` ones never answer; `dies_after_s`
     cuts the connection without a goodbye that long after the first answer began; `junk` sends malformed frames as well.
+
+    Every `slow_every`-th answer of all comes after `slow_s` instead. An echoing one sends back what it hears, `echo_s`
+    later; an early one answers so long after the caller began; what it reports of an answer's latency may be a claim.
     """
 
     delay_s: float = 0.5
     answer_s: float = 0.8
     greeting_s: float = 0.0
     silence_s: float = 0.1
+    slow_every: int = 0
+    slow_s: float = 0.0
+    echo_s: float | None = None
+    early_s: float | None = None
+    claims_ms: float | None = None
     ahead: bool = False
     silent: bool = False
     reports: bool = True
@@ -60,6 +68,13 @@ class KnownAgent:
     v2v_ms: list[float] = field(default_factory=list)
     arrivals_s: list[float] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    answers: int = 0
+
+    def delay_s(self, manner: Manner) -> float:
+        """Of the next answer."""
+        self.answers += 1
+        slow = manner.slow_every and self.answers % manner.slow_every == 0
+        return manner.slow_s if slow else manner.delay_s
 
 
 @asynccontextmanager
@@ -120,7 +135,11 @@ class _Conversation:
         self._known.arrivals_s.append(now)
         pcm = np.frombuffer(frames_pb2.Frame.FromString(payload).audio.audio, "<i2").astype(np.float32) / 32768.0
         voiced = np.flatnonzero(np.abs(pcm) >= _VOICED)
+        if self._manner.echo_s is not None:
+            tasks.create_task(self._echo(pcm, self._manner.echo_s), name="echo")
         if len(voiced):
+            if self._speech_end_s is None and self._manner.early_s is not None:
+                tasks.create_task(self._interject(self._manner.early_s), name="early")
             # The last sample of the frame is the one that was spoken just now.
             self._speech_end_s = now - (len(pcm) - 1 - int(voiced[-1])) / 16_000
             if self._answer is not None and not self._answer.done():
@@ -133,11 +152,19 @@ class _Conversation:
                 self._answer = tasks.create_task(self._reply(speech_end_s), name="answer")
 
     async def _reply(self, speech_end_s: float) -> None:
-        await asyncio.sleep(speech_end_s + self._manner.delay_s - time.monotonic())
+        await asyncio.sleep(speech_end_s + self._known.delay_s(self._manner) - time.monotonic())
         v2v_ms = (time.monotonic() - speech_end_s) * 1000
         self._known.v2v_ms.append(v2v_ms)
         await self._say(self._manner.answer_s)
         await self._report("answered", v2v_ms)
+
+    async def _echo(self, pcm: Samples, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._send(_audio_frame(pcm, 16_000))
+
+    async def _interject(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._say(self._manner.answer_s)
 
     async def _say(self, seconds: float) -> None:
         rate = self._manner.rate_hz
@@ -161,6 +188,7 @@ class _Conversation:
         self._turns += 1
         if not self._manner.reports:
             return
+        v2v_ms = v2v_ms if self._manner.claims_ms is None else self._manner.claims_ms
         half = None if v2v_ms is None else v2v_ms / 2
         stages = [{"name": "pause", "start_ms": 0, "end_ms": half}, {"name": "tts", "start_ms": half, "end_ms": v2v_ms}]
         turn = {
