@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from antiphon_bench.turns import service
+from antiphon_bench.turns import overlaps, service
+from antiphon_bench.turns.answering import Cost, cost
 from antiphon_bench.turns.bench import compare, headline, table
 from antiphon_bench.turns.listening import MS, Heard, Silence, Verdict
+from antiphon_bench.turns.overlaps import Spoken, stopped_ms
 from antiphon_bench.turns.scoring import Ended, Setting, chosen, ended, score, settings
 from antiphon_bench.turns.utterances import MARK, PAUSES_S, PITCHES, rendered, sentences
+from antiphon_orchestrator.turns.barge_in import BargeIn
 from antiphon_orchestrator.turns.policy import FixedPause, Fused, SmartTurn
 
 END_MS = 3000
@@ -112,7 +115,65 @@ def test_the_report_has_every_policy_under_every_goal_scored_on_the_other_half()
     assert {row.policy for row in rows} == {"fixed-pause", "smart-turn", "fused"}
     assert all(turn.name == "b" for row in rows for turn in row.turns)
     assert table(rows).row_count == 12
-    assert headline(rows).startswith("BENCH turns scored=1 fixed_pause_shipped_cut=0.0 fixed_pause_shipped_ms=600 ")
+    told = overlaps.score([], BargeIn())
+    assert headline(rows, told).startswith(
+        "BENCH turns scored=1 fixed_pause_shipped_cut=0.0 fixed_pause_shipped_ms=600 "
+    )
+
+
+def test_a_pause_that_is_answered_at_once_costs_a_call_more_unless_the_turn_ends_with_it() -> None:
+    once = turn(pause(END_MS, text="Yes.", after_96=0.9))
+    assert cost([once], Setting(Fused())) == Cost(1, 1.0, 0.0)
+    dropped = turn(pause(1000, lasts_ms=400, text="I think"), pause(END_MS, text="I think so.", after_96=0.9))
+    assert cost([dropped], Setting(Fused())) == Cost(1, 2.0, 1.0)
+
+
+def test_a_pause_whose_words_or_sound_ask_for_more_costs_nothing() -> None:
+    held = turn(pause(1000, lasts_ms=400, text="I think and"), pause(END_MS, text="Yes.", after_96=0.9))
+    judged = turn(pause(1000, lasts_ms=400, text="I think", after_96=0.1), pause(END_MS, text="Yes.", after_96=0.9))
+    assert cost([held], Setting(Fused())).drops_per_turn == 0
+    # Its words are known 4 ms after the verdict.
+    assert cost([judged], Setting(Fused())).drops_per_turn == 0
+
+
+def test_the_budget_bounds_the_calls_of_a_conversation() -> None:
+    hesitant = turn(*(pause(at, lasts_ms=400, text="I think") for at in (500, 1000, 1500, 2000)), pause(END_MS))
+    assert cost([hesitant] * 40, Setting(Fused())).calls_per_turn <= 1.75 + 1 / 40
+    assert cost([hesitant], Setting(Fused()), calls_per_turn=1.0) == Cost(1, 1.0, 0.0)
+
+
+def over(stops: bool, *silences: Silence, name: str = "a", onset_ms: int = 300) -> Spoken:
+    return Spoken(name, stops, onset_ms * MS, silences)
+
+
+def test_an_overlap_is_stopped_by_its_words_or_its_length_and_not_by_a_listeners() -> None:
+    assert stopped_ms(over(True, pause(600, text="Wait.")), BargeIn()) == 460  # known 150 ms after 600
+    assert stopped_ms(over(True, pause(2000)), BargeIn()) == 600  # half a second, known for sure
+    assert stopped_ms(over(False, pause(600, text="Right.")), BargeIn()) is None
+    assert stopped_ms(over(False, pause(600)), BargeIn()) is None
+    assert stopped_ms(Spoken("a", True, None, ()), BargeIn()) is None
+    again = over(True, pause(600, lasts_ms=700, text="Right."), pause(1600, text="Right, but wait."))
+    assert stopped_ms(again, BargeIn()) is not None
+
+
+def test_what_is_missed_and_what_stops_the_agent_wrongly_are_shares_of_their_own_kind() -> None:
+    told = overlaps.score(
+        [
+            over(True, pause(600, text="Wait."), name="a"),
+            over(True, pause(600, text="Right."), name="b"),
+            over(False, pause(600, text="Right."), name="c"),
+            over(False, pause(600, text="Write."), name="d"),
+            over(False, pause(600), name="e"),
+        ],
+        BargeIn(),
+    )
+    assert (told.missed, told.false_stops, told.stop_ms) == (0.5, pytest.approx(1 / 3), 460)
+    assert told.missed_interval == (0.0, 1.0)
+
+
+def test_an_overlap_is_the_same_after_json() -> None:
+    heard = over(True, pause(600, lasts_ms=300, text="Wait.", after_96=0.5))
+    assert Spoken.from_json(json.loads(json.dumps(heard.to_json()))) == heard
 
 
 def verdict(speaker: int, probability: float, ms: float, silence_ms: int = 96) -> service.Verdict:

@@ -1,10 +1,10 @@
 """What the turn service and the recognizer say of an utterance, as a call would hear it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -19,6 +19,8 @@ PACKET_BYTES = CALL_RATE_HZ // 50 * 2
 MS = CALL_RATE_HZ // 1000
 # Of utterances heard at once: the judge of two cores keeps up with so many.
 AT_ONCE = 6
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Silence:
     text: str | None = None
     text_ms: float = 0.0
 
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "Silence":
+        return cls(**{**found, "verdicts": [Verdict(**verdict) for verdict in found["verdicts"]]})
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -61,25 +67,32 @@ class Heard:
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Heard":
-        silences = [
-            Silence(**{**silence, "verdicts": [Verdict(**verdict) for verdict in silence["verdicts"]]})
-            for silence in found["silences"]
-        ]
-        return cls(**{**found, "silences": tuple(silences)})
+        return cls(**{**found, "silences": tuple(Silence.from_json(silence) for silence in found["silences"])})
 
 
 async def heard(turn: str, asr: str, utterances: Sequence[Utterance]) -> list[Heard]:
     """Each utterance on streams of its own, its audio in real time, a few at once."""
+    return await each(turn, asr, utterances, _heard)
+
+
+async def _heard(judge: Any, recognizer: Any, utterance: Utterance) -> Heard:
+    silences = await _pauses(judge, utterance)
+    await texts(recognizer, utterance, silences)
+    return Heard(utterance.name, utterance.part, utterance.text, utterance.end, tuple(silences))
+
+
+async def each(
+    turn: str, asr: str, utterances: Sequence[Utterance], hear: Callable[[Any, Any, Utterance], Awaitable[T]]
+) -> list[T]:
+    """What `hear` makes of each, from the stubs of the turn service and the recognizer; a few at once."""
     places = asyncio.Semaphore(AT_ONCE)
     async with grpc.aio.insecure_channel(turn) as to_turn, grpc.aio.insecure_channel(asr) as to_asr:
         judge: Any = turn_pb2_grpc.TurnServiceStub(to_turn)
         recognizer: Any = asr_pb2_grpc.AsrServiceStub(to_asr)
 
-        async def one(utterance: Utterance) -> Heard:
+        async def one(utterance: Utterance) -> T:
             async with places:
-                silences = await _pauses(judge, utterance)
-                await _texts(recognizer, utterance, silences)
-            return Heard(utterance.name, utterance.part, utterance.text, utterance.end, tuple(silences))
+                return await hear(judge, recognizer, utterance)
 
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one(utterance)) for utterance in utterances]
@@ -129,7 +142,7 @@ def _verdict(verdict: turn_pb2.Verdict) -> Verdict:
     return Verdict(verdict.silence_ms, verdict.timings.compute_ms, verdict.probability)
 
 
-async def _texts(recognizer: Any, utterance: Utterance, silences: Sequence[Silence]) -> None:
+async def texts(recognizer: Any, utterance: Utterance, silences: Sequence[Silence]) -> None:
     """Asks at each pause when it was noticed, as the orchestrator does; `text_ms` has no waiting for other callers."""
     call = recognizer.Transcribe()
     await call.write(asr_pb2.TranscribeRequest(config=asr_pb2.TranscribeConfig(audio=AUDIO)))

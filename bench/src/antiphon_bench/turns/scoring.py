@@ -56,7 +56,7 @@ class Score:
 def ended(heard: Heard, setting: Setting) -> Ended:
     """When the policy would have ended this turn."""
     for silence in heard.silences:
-        if (found := _committed(silence, setting)) is None:
+        if (found := committed(silence, setting)) is None:
             continue
         silence_ms, reason = found
         if silence.sample < heard.end - SLACK_MS * MS:
@@ -65,7 +65,7 @@ def ended(heard: Heard, setting: Setting) -> Ended:
     return Ended(heard.name, LONGEST_MS, "never")
 
 
-def _committed(silence: Silence, setting: Setting) -> tuple[float, str] | None:
+def committed(silence: Silence, setting: Setting) -> tuple[float, str] | None:
     """How far into the pause it is taken for the end, and why; None when speech goes on before."""
     last_ms = float(LONGEST_MS)
     if silence.resumed is not None:
@@ -94,9 +94,9 @@ def score(turns: Sequence[Ended], seed: int = 0) -> Score:
     samples = [draw.choices(turns, k=len(turns)) for _ in range(DRAWS)]
     return Score(
         _cut_off(turns),
-        _interval([_cut_off(sample) for sample in samples]),
+        interval([_cut_off(sample) for sample in samples]),
         _dead_air(turns),
-        _interval([_dead_air(sample) for sample in samples]),
+        interval([_dead_air(sample) for sample in samples]),
     )
 
 
@@ -109,7 +109,8 @@ def _dead_air(turns: Sequence[Ended]) -> float:
     return statistics.mean(found) if found else 0.0
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % of the values in the middle."""
     ranked = sorted(values)
     return ranked[round(0.025 * (len(ranked) - 1))], ranked[round(0.975 * (len(ranked) - 1))]
 

@@ -55,7 +55,7 @@ async def made(target: str, part: str, most: int) -> list[Utterance]:
     async with grpc.aio.insecure_channel(target) as channel:
         stub: Any = tts_pb2_grpc.TtsServiceStub(channel)
         for number, sentence in enumerate(sentences(part)):
-            spoken = [await _spoken(stub, stretch) for stretch in sentence.split(MARK)]
+            spoken = [await spoken(stub, stretch) for stretch in sentence.split(MARK)]
             for voice, pitch in enumerate(PITCHES[part]):
                 stretches = [resampled(each, round(CALL_RATE_HZ * pitch), CALL_RATE_HZ) for each in spoken]
                 for rendition in range(RENDITIONS):
@@ -65,7 +65,7 @@ async def made(target: str, part: str, most: int) -> list[Utterance]:
     return found[::every][:most]
 
 
-async def _spoken(stub: Any, text: str) -> Samples:
+async def spoken(stub: Any, text: str) -> Samples:
     """One stretch at 16 kHz, without the silence around it."""
     call = stub.Synthesize()
     await call.write(tts_pb2.SynthesizeRequest(config=tts_pb2.SynthesizeConfig(audio=AUDIO)))
