@@ -47,6 +47,12 @@ def encode_audio(pcm: bytes, rate_hz: int) -> bytes:
     return encoded
 
 
+def encode_message(message: dict[str, Any]) -> bytes:
+    """A frame of one of the caller's own JSON messages."""
+    encoded: bytes = frames_pb2.Frame(message=frames_pb2.MessageFrame(data=json.dumps(message))).SerializeToString()
+    return encoded
+
+
 def decode(payload: str | bytes) -> AgentAudio | Message | DropAudio | None:
     """What the server sent; None when it is malformed or of no concern to a caller."""
     if isinstance(payload, str):

@@ -1,21 +1,22 @@
-"""Voice-to-voice latency as it was heard: the analysis of a recording, the caller on the left, the agent on the right.
+"""Voice-to-voice latency as it was heard: the analysis of a recording of a caller and an agent.
 
 A turn is a run of the caller's speech, pauses included, up to where the agent starts to speak. Its latency runs from
 the caller's last sample to the agent's first.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from .errors import NotStereo
-from .speech import Segment, Speech, Threshold, find_speech
+from .sides import Sides, Span, read_sides, sides_of
+from .speech import Segment, Speech, Threshold
 from .stats import Latencies, summarise
-from .wav import Audio, read_wav
+from .wav import Audio
 
-LONGEST_RECORDING_S = 4 * 3600.0
 LONGEST_PAUSE_S = 3.0
+DEAD_AIR_S = 2.0
 
 
 class Outcome(StrEnum):
@@ -57,6 +58,14 @@ class BargeIn:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadAir:
+    """Nobody speaks, for longer than a listener takes for a pause."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Channel:
     """What one side's speech was found by, and how much there is of it."""
 
@@ -79,7 +88,10 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All that a recording says. `longest_pause_s`: a longer silence between two utterances makes them two turns."""
+    """All that a recording says. `longest_pause_s`: a longer silence between two utterances makes them two turns.
+
+    `dead_air` is silence between the first and the last speech that lasts `dead_air_s` or more.
+    """
 
     rate_hz: int
     duration_s: float
@@ -88,6 +100,8 @@ class Result:
     turns: tuple[Turn, ...]
     overlaps: tuple[Overlap, ...]
     barge_ins: tuple[BargeIn, ...]
+    dead_air: tuple[DeadAir, ...]
+    dead_air_s: float
     longest_pause_s: float
     summary: Summary
 
@@ -96,21 +110,31 @@ class Result:
         return asdict(self)
 
 
-def measure(path: Path, longest_pause_s: float = LONGEST_PAUSE_S) -> Result:
-    """The turns of a stereo WAV file. Raises AudioError: NotStereo unless it has exactly two channels."""
-    audio = read_wav(path, longest_s=LONGEST_RECORDING_S)
-    channels = audio.samples.shape[1]
-    if channels != 2:
-        kind = "mono" if channels == 1 else f"{channels} channels"
-        raise NotStereo(path, f"{kind}, but a recording needs two channels: the caller left, the agent right")
-    return analyse(audio, longest_pause_s)
+def measure(
+    path: Path,
+    agent: Path | None = None,
+    *,
+    caller_speaks: Sequence[Span] = (),
+    longest_pause_s: float = LONGEST_PAUSE_S,
+    dead_air_s: float = DEAD_AIR_S,
+) -> Result:
+    """The turns of a stereo WAV file, caller left; or of two mono ones that begin together; or of one mono mix.
+
+    Of a mix, `caller_speaks` says about when the caller does: what overlaps none of that is the agent's. Raises
+    AudioError: NotStereo unless there are two sides to tell apart.
+    """
+    sides = read_sides(path, agent, caller_speaks)
+    return analyse_sides(sides, longest_pause_s, dead_air_s)
 
 
-def analyse(audio: Audio, longest_pause_s: float = LONGEST_PAUSE_S) -> Result:
-    """The turns in stereo `audio`; see `measure` for a file."""
-    rate = audio.rate_hz
-    caller = find_speech(audio.samples[:, 0], rate)
-    agent = find_speech(audio.samples[:, 1], rate)
+def analyse(audio: Audio, longest_pause_s: float = LONGEST_PAUSE_S, dead_air_s: float = DEAD_AIR_S) -> Result:
+    """The turns in stereo `audio`; see `measure` for files."""
+    return analyse_sides(sides_of(audio), longest_pause_s, dead_air_s)
+
+
+def analyse_sides(sides: Sides, longest_pause_s: float, dead_air_s: float) -> Result:
+    """The turns of two sides that have been told apart."""
+    rate, caller, agent = sides.rate_hz, sides.caller, sides.agent
     utterances = _utterances(caller.segments, agent.segments, round(longest_pause_s * rate))
     turns = tuple(_turn(number, utterances, agent.segments, rate) for number in range(1, len(utterances) + 1))
     barge_ins = tuple(
@@ -121,12 +145,14 @@ def analyse(audio: Audio, longest_pause_s: float = LONGEST_PAUSE_S) -> Result:
     )
     return Result(
         rate_hz=rate,
-        duration_s=round(audio.seconds, 4),
+        duration_s=round(sides.samples / rate, 4),
         caller=_channel(caller, rate),
         agent=_channel(agent, rate),
         turns=turns,
         overlaps=_overlaps(caller.segments, agent.segments, rate),
         barge_ins=barge_ins,
+        dead_air=_dead_air((*caller.segments, *agent.segments), rate, dead_air_s),
+        dead_air_s=dead_air_s,
         longest_pause_s=longest_pause_s,
         summary=_summary(turns, len(barge_ins)),
     )
@@ -163,6 +189,15 @@ def _turn(number: int, utterances: list[Segment], agent: tuple[Segment, ...], ra
 def _overlaps(caller: tuple[Segment, ...], agent: tuple[Segment, ...], rate: int) -> tuple[Overlap, ...]:
     both = ((max(a.start, b.start), min(a.end, b.end)) for a in caller for b in agent)
     return tuple(Overlap(round(start / rate, 4), round(end / rate, 4)) for start, end in sorted(both) if start < end)
+
+
+def _dead_air(spoken: Sequence[Segment], rate: int, least_s: float) -> tuple[DeadAir, ...]:
+    found, heard_until = [], None
+    for segment in sorted(spoken, key=lambda one: one.start):
+        if heard_until is not None and segment.start - heard_until >= least_s * rate:
+            found.append(DeadAir(round(heard_until / rate, 4), round(segment.start / rate, 4)))
+        heard_until = max(heard_until or 0, segment.end)
+    return tuple(found)
 
 
 def _channel(speech: Speech, rate: int) -> Channel:

@@ -56,6 +56,8 @@ def print_measure(result: Result, console: Console) -> None:
     both = sum(overlap.end_s - overlap.start_s for overlap in result.overlaps)
     if result.overlaps:
         console.print(f"both spoke at once {_count(len(result.overlaps), 'time')}, {both:.2f} s in all")
+    for gap in result.dead_air:
+        console.print(f"dead air of {gap.end_s - gap.start_s:.1f} s at {gap.start_s:.2f} s")
     for name, channel in (("caller", result.caller), ("agent", result.agent)):
         level = channel.threshold
         console.print(

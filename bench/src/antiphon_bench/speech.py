@@ -1,13 +1,16 @@
 """Where somebody speaks in one channel, to the sample.
 
 Levels are RMS over 10 ms every 5 ms. The threshold comes from the channel itself: 10 dB over its steady noise, and no
-more than 40 dB under its loudest speech. Edges are then moved to the first and last sample that reaches it.
+more than 40 dB under its loudest speech. Edges are then moved to the first and last sample that reaches it. Where the
+noise is less than 30 dB under the speech, the bands decide in which speech stands out (`noisy`).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .noisy import find_in_noise
 
 HOP_S = 0.005
 WINDOW_S = 0.010
@@ -28,6 +31,7 @@ _NOISE_SHARE = 0.08  # of the windows, within 3 dB: less is no peak
 _STEADY_WINDOWS = 30
 _STEADY_DB = 6.0
 _NOISE_UNDER_SPEECH_DB = 15.0
+_NOISY_DB = 30.0
 _LOUD_S = 0.100  # the loudest level is one reached for this long in all, so a click does not set it
 
 Mono = NDArray[np.float32]
@@ -65,6 +69,10 @@ def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech
     hop = max(1, round(HOP_S * rate_hz))
     levels = _levels(centred, hop, round(WINDOW_S * rate_hz))
     threshold = _threshold(levels)
+    if _is_noisy(levels, threshold):
+        stretches = [Segment(one.start, one.end) for one in find_in_noise(centred, rate_hz)]
+        found = _merged(stretches, round(merge_s * rate_hz))
+        return Speech(tuple(one for one in found if one.end - one.start >= SHORTEST_S * rate_hz), threshold)
     # The peak of a sine whose RMS is the threshold.
     amplitude = np.float32(np.sqrt(2.0) * 10.0 ** (threshold.threshold_dbfs / 20.0))
     sounds = [
@@ -81,6 +89,13 @@ def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech
         and levels[segment.start // hop : segment.end // hop + 1].max() >= onset_dbfs
     )
     return Speech(segments, threshold)
+
+
+def _is_noisy(levels: Levels, threshold: Threshold) -> bool:
+    """Whether there is steady noise all along, and not far under the speech."""
+    never_silent = np.count_nonzero(levels > _SILENT_DBFS) > _NEVER_SILENT * len(levels)
+    close = threshold.speech_dbfs - threshold.noise_floor_dbfs < _NOISY_DB
+    return bool(never_silent and close and threshold.noise_floor_dbfs > _SILENT_DBFS)
 
 
 def _levels(samples: Mono, hop: int, window: int) -> Levels:
