@@ -30,9 +30,10 @@ class Stage:
 class CallTurn:
     """One file and the agent's answer.
 
-    From the server: outcome, heard, answered, v2v_ms, stages, spans; where a file took several turns the texts are
-    joined and the rest is the last one's. From the recording: heard_v2v_ms, from the caller's last sample to the
-    agent's first as heard, and barge_in_ms, how long the agent spoke on after the caller broke in with this file.
+    From the server: outcome, heard, answered, v2v_ms, stages, spans, trace_id, why; where a file took several turns the
+    texts are joined and the rest is the last one's; `reports` is that account itself. From the recording: heard_v2v_ms,
+    from the caller's last sample to the agent's first as heard, and barge_in_ms, how long the agent spoke on after the
+    caller broke in with this file.
     Outcomes of our own: `unanswered` (nothing heard, nothing reported) and `unreported` (heard, but not reported).
     """
 
@@ -47,6 +48,9 @@ class CallTurn:
     stages: tuple[Stage, ...]
     spans: tuple[Stage, ...]
     turn_ids: tuple[str, ...]
+    trace_id: str = ""
+    why: str = ""
+    reports: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,13 @@ class Call:
     measured: Result
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `json.dumps`; all but the recording and its analysis."""
+        """Plain values, for `json.dumps`; all but the recording, its analysis and the turns' reports."""
         kept = [field.name for field in fields(self) if field.name not in ("recording", "measured")]
-        return {name: _plain(getattr(self, name)) for name in kept}
+        content = {name: _plain(getattr(self, name)) for name in kept}
+        content["turns"] = [
+            {key: value for key, value in turn.items() if key != "reports"} for turn in content["turns"]
+        ]
+        return content
 
     def save_recording(self, path: Path) -> None:
         """Write the recording as a 16-bit WAV. Raises OSError."""
@@ -121,9 +129,12 @@ def _call_turn(said: Said, measured: Result) -> CallTurn:
         v2v_ms=_number(last.get("v2v_ms")),
         heard_v2v_ms=turn.v2v_ms if turn is not None else None,
         barge_in_ms=broke_in[0] if broke_in else None,
-        stages=_stages(last.get("stages")),
-        spans=_stages(last.get("spans")),
+        stages=stages(last.get("stages")),
+        spans=stages(last.get("spans")),
         turn_ids=tuple(str(one.get("turn_id", "")) for one in said.turns),
+        trace_id=str(last.get("trace_id") or ""),
+        why=str(last.get("why") or ""),
+        reports=tuple(said.turns),
     )
 
 
@@ -139,15 +150,15 @@ def _joined(said: Said, key: str) -> str:
     return " ".join(str(turn[key]).strip() for turn in said.turns if turn.get(key))
 
 
-def _stages(value: Any) -> tuple[Stage, ...]:
+def stages(value: Any) -> tuple[Stage, ...]:
     """What is well formed in a list of the server's; the rest is left out."""
-    stages = []
+    found = []
     for item in value if isinstance(value, list) else []:
         if isinstance(item, dict):
             start, end = _number(item.get("start_ms")), _number(item.get("end_ms"))
             if start is not None and end is not None:
-                stages.append(Stage(str(item.get("name", "")), start, end))
-    return tuple(stages)
+                found.append(Stage(str(item.get("name", "")), start, end))
+    return tuple(found)
 
 
 def _number(value: Any) -> float | None:

@@ -22,7 +22,7 @@ from .errors import (
     UnknownAgent,
     Unreachable,
 )
-from .frames import AgentAudio, DropAudio, Message, decode, encode_audio
+from .frames import AgentAudio, DropAudio, Message, decode, encode_audio, encode_message
 from .machine import load_average, machine
 from .playout import Playout
 from .recording import analyse
@@ -51,9 +51,9 @@ async def place_call(
     utterances = await asyncio.to_thread(load_utterances, files)
     if barge_in_at_s is not None and len(utterances) == 1:
         utterances = utterances * 2
-    address = _address(url, agent, token)
-    async with await _dial(address, connect_timeout_s) as socket:
-        line = _Line(_without_token(address), Script(utterances, timeout_s, barge_in_at_s))
+    to = address(url, agent, token)
+    async with await _dial(to, connect_timeout_s) as socket:
+        line = _Line(_without_token(to), Script(utterances, timeout_s, barge_in_at_s))
         failure = await _converse(socket, line, connect_timeout_s)
     call = await asyncio.to_thread(line.call)
     if failure is not None:
@@ -76,7 +76,8 @@ def _text(path: Path) -> str:
     return path.name
 
 
-def _address(url: str, agent: str | None, token: str | None) -> str:
+def address(url: str, agent: str | None, token: str | None) -> str:
+    """The WebSocket's address with its query."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     query |= {name: value for name, value in (("agent", agent), ("token", token)) if value is not None}
@@ -131,6 +132,7 @@ class _Line:
         self._errors: list[ServerError] = []
         self._ignored = 0
         self._late_s = 0.0
+        self._reported_underruns = 0
 
     @property
     def last_error(self) -> str:
@@ -156,6 +158,12 @@ class _Line:
         self._right.append(heard)
         self._left.append(said)
         return said.tobytes()
+
+    def new_underruns(self) -> int:
+        """How many gaps there were in the agent's speech since this was last asked."""
+        new = self._playout.underruns - self._reported_underruns
+        self._reported_underruns += new
+        return new
 
     def call(self) -> Call:
         """The call until now. Takes as long as the analysis of the recording does."""
@@ -231,6 +239,8 @@ async def _speak(socket: ClientConnection, line: _Line, session_timeout_s: float
         try:
             async with asyncio.timeout(_STALLED_S):
                 await socket.send(encode_audio(microphone, CALL_RATE_HZ))
+                if gaps := line.new_underruns():
+                    await socket.send(encode_message({"type": "antiphon.underruns", "count": gaps}))
         except TimeoutError:
             raise CallDropped(f"the server took no audio for {_STALLED_S:g} s{line.last_error}") from None
         if line.script.done:
