@@ -120,7 +120,9 @@ def test_a_secret_that_is_too_short_is_refused(tmp_path: Path) -> None:
     assert "at least 32" in done.stderr.replace("\n", " ")
 
 
-@pytest.mark.parametrize("command", ["up", "call", "measure", "doctor", "token", "demo", "bench", "wer"])
+@pytest.mark.parametrize(
+    "command", ["up", "call", "measure", "doctor", "token", "demo", "bench", "wer", "why", "canary", "load"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     done = antiphon(command, "--help")
     assert done.returncode == 0

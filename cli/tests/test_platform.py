@@ -41,6 +41,9 @@ def test_what_the_user_has_set_wins_over_the_plan(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_shared_gpu_is_told_to_the_orchestrator_alone() -> None:
+    for workers, asked in ((4, "4"), (1, None)):
+        processes = {one.name: one for one in Plan(workers=workers).processes()}
+        assert processes["orchestrator"].env.get("ANTIPHON_ORCHESTRATOR_WORKERS") == asked
     for single_gpu, told in ((True, "true"), (False, None)):
         processes = {one.name: one for one in Plan(single_gpu=single_gpu).processes()}
         assert processes["orchestrator"].env.get("ANTIPHON_ORCHESTRATOR_SINGLE_GPU") == told

@@ -34,7 +34,7 @@ async def v2v_rows(models: str, models_dir: Path, calls: int, note: Callable[[st
 
 
 def _row(call: int, turn: CallTurn, late_ms: float) -> dict[str, Any]:
-    row = {key: value for key, value in asdict(turn).items() if key not in ("file", "spans", "turn_ids")}
+    row = {key: value for key, value in asdict(turn).items() if key not in ("file", "spans", "turn_ids", "reports")}
     return {"call": call, "load": os.getloadavg()[0], "caller_late_ms": late_ms, **row}
 
 

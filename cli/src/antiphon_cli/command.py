@@ -18,13 +18,13 @@ from antiphon_bench.asr.stream import Pace, StreamConfig
 from antiphon_bench.call import Call
 from antiphon_bench.caller import place_call
 from antiphon_bench.errors import BenchError, CallError
-from antiphon_bench.recording import measure as measure_recording
-from antiphon_bench.report import print_call, print_measure
+from antiphon_bench.report import print_call
 from antiphon_orchestrator.gate import AUDIENCE
 from antiphon_runtime.auth import Issuer, read_secret
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.weights import fetch
 
+from . import instruments, load
 from .bench import run_v2v
 from .demo import run_demo
 from .doctor import examine
@@ -43,6 +43,8 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Model weights: fetched once from hash-pinned packages, offline afterwards.")
 app.add_typer(models, name="models", no_args_is_help=True)
+app.add_typer(instruments.app)
+app.add_typer(load.app)
 out = Console()
 err = Console(stderr=True)
 
@@ -55,7 +57,7 @@ class Models(StrEnum):
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913  # a command's options
     models: Annotated[Models, typer.Option(help="Real small models, or stubs that need none.")] = Models.CPU,
     host: Annotated[str, typer.Option(help="Where the page is served.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The page's port.")] = PORTS["orchestrator"],
@@ -64,6 +66,8 @@ def up(
     single_gpu: Annotated[
         bool, typer.Option("--single-gpu", help="The model and the voice share one: take turns.")
     ] = False,
+    otlp_url: Annotated[str, typer.Option(help="Send traces to this OTLP collector, such as http://HOST:4318.")] = "",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that hold the conversations.")] = 1,
     models_dir_: Annotated[Path | None, typer.Option("--models-dir", help="Where weights are kept.")] = None,
 ) -> None:
     """Run everything on this machine until Ctrl-C: four services, the orchestrator and its web page.
@@ -79,6 +83,8 @@ def up(
         record_dir=record,
         agents_file=agents,
         single_gpu=single_gpu,
+        otlp_url=otlp_url,
+        workers=workers,
     )
     check_ports(plan)
     if models is Models.CPU:
@@ -161,19 +167,6 @@ def save(made: Call, recording: Path | None, json_file: Path | None) -> None:
         made.save_recording(recording)
     if json_file:
         json_file.write_text(json.dumps(made.to_json(), indent=2, ensure_ascii=False) + "\n")
-
-
-@app.command()
-def measure(
-    recording: Annotated[Path, typer.Argument(help="A stereo WAV: caller left, agent right.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Measure a recording: voice-to-voice time of each turn as heard, overlaps, barge-in to silence."""
-    result = measure_recording(recording)
-    if json_:
-        print(json.dumps(result.to_json(), indent=2))
-    else:
-        print_measure(result, out)
 
 
 @models.command("fetch")

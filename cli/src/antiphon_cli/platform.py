@@ -48,8 +48,12 @@ class Plan:
     record_dir: Path | None = None
     agents_file: Path | None = None
     metrics: bool = True
+    # Where every process sends its traces, "" for nowhere.
+    otlp_url: str = ""
     # The model and the voice take turns on the device that they share.
     single_gpu: bool = False
+    # Processes of the orchestrator, which share its port.
+    workers: int = 1
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -85,6 +89,8 @@ class Plan:
         env = {f"{prefix}BIND": self.bind(name), f"{prefix}BACKEND": backend, f"{prefix}GRACE_S": "1"}
         if self.metrics:
             env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports[name] + METRICS_OFFSET}"
+        if self.otlp_url:
+            env[f"{prefix}OTLP_URL"] = self.otlp_url
         if self.models_dir and backend in WITH_WEIGHTS:
             env[f"{prefix}{backend.upper()}__MODELS_DIR"] = str(self.models_dir)
         if backend == "llamacpp" and warm_prompt:
@@ -98,12 +104,16 @@ class Plan:
         env[f"{prefix}BIND"] = bind = self.bind("orchestrator")
         if self.metrics:
             env[f"{prefix}METRICS_BIND"] = f"127.0.0.1:{self.ports['orchestrator'] + METRICS_OFFSET}"
+        if self.otlp_url:
+            env[f"{prefix}OTLP_URL"] = self.otlp_url
         if self.record_dir:
             env[f"{prefix}RECORD_DIR"] = str(self.record_dir)
         if self.agents_file:
             env[f"{prefix}AGENTS_FILE"] = str(self.agents_file)
         if self.single_gpu:
             env[f"{prefix}SINGLE_GPU"] = "true"
+        if self.workers > 1:
+            env[f"{prefix}WORKERS"] = str(self.workers)
         return Process("orchestrator", "antiphon_orchestrator", bind, self._env(env))
 
     def _env(self, own: Mapping[str, str]) -> dict[str, str]:
