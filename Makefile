@@ -10,15 +10,16 @@ PACKAGES := proto services/runtime services/asr services/tts services/llm servic
 VLLM := .venv-vllm
 NEMO_PACKAGES := proto services/runtime services/asr services/tts bench
 PROTOS := $(shell find proto/antiphon -name '*.proto')
-SOURCES := $(PACKAGES) tests
+SOURCES := $(PACKAGES) deploy tests
 # Half of the tests wait in real time; a file's tests stay together, because they share what is slow to start.
 # Without a default log, Pipecat's greeting does not follow the summary.
 PYTEST := LOGURU_AUTOINIT=False $(BIN)/python -m pytest -n 2 --dist loadfile
+ALONE := LOGURU_AUTOINIT=False $(BIN)/python -m pytest -p no:xdist -m alone tests
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service eval-conversation bench-wer format constraints clean
+.PHONY: help setup setup-nemo demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry soak eval-conversation bench-wer telemetry dashboards board-image format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -49,7 +50,9 @@ test: setup ## Every test a laptop can run.
 	  $(MAKE) --no-print-directory test-nemo; else \
 	  echo "torch cannot be installed here (see out/setup-nemo.log): the tests of the backends on NeMo are skipped"; fi
 	$(BIN)/antiphon models fetch
-	$(PYTEST)
+	@# What compares latencies has the machine to itself.
+	$(ALONE)
+	$(PYTEST) -m "not alone"
 
 test-nemo: setup-nemo ## The tests of the ASR and TTS services with NeMo, on tiny checkpoints with random weights.
 	$(subst $(VENV)/,$(NEMO)/,$(PYTEST)) services/asr/tests services/tts/tests
@@ -91,11 +94,30 @@ bench-turns: setup ## False cut-offs and dead air of each turn policy, on a self
 bench-turn-service: setup ## How soon turn verdicts come and what they cost, one by one and batched; ARGS="--speakers 1 16".
 	$(BIN)/python -m antiphon_bench.turns.service --publish docs/latency $(ARGS)
 
+bench-conversation: setup ## Voice-to-voice time on stubs with the seed's latencies beside a plain Pipecat bot, and calls on one core; 50 minutes.
+	$(BIN)/python -m antiphon_cli.conversation.bench --publish docs/latency $(ARGS)
+
+bench-telemetry: setup ## What metrics, traces and logs cost the orchestrator in CPU, in turns with none of them.
+	$(BIN)/python -m antiphon_cli.telemetry_bench --publish docs/latency $(ARGS)
+
+soak: setup ## The tests that take random points in time, at their full counts.
+	ANTIPHON_SOAK=1 $(PYTEST) tests/test_kills.py tests/test_many_barge_ins.py
+
 eval-conversation: setup ## Thirty scripted turns with tools and a knowledge base, scored by rules; ARGS="--backend X --repeat N".
 	$(BIN)/python -m antiphon_bench.dialogue.bench $(ARGS)
 
 bench-wer: setup ## Word error rate and time to final of speech recognition; ARGS="--backend X --pace fast".
 	$(BIN)/antiphon wer $(ARGS)
+
+telemetry: setup ## Write docs/telemetry.md from the code.
+	$(BIN)/python -m antiphon_cli.telemetry
+
+dashboards: setup ## Write the Grafana boards from deploy/grafana/boards.
+	$(BIN)/python deploy/grafana/build.py
+
+board-image: setup ## Draw the README's picture of the latency board from a live run; needs Prometheus.
+	$(ALONE)
+	cp out/boards/latency.png docs/images/latency-board.png
 
 format: setup ## Put the code in order.
 	$(BIN)/ruff check --fix $(SOURCES)
