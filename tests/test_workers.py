@@ -4,68 +4,23 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
-from platform_fixture import Platform, platform, until
+from orchestrator_process import Front, orchestrator
+from platform_fixture import until
 from raw_caller import RawCaller, dialled
 from websockets.exceptions import InvalidStatus
-
-from antiphon_cli.platform import free_ports
 
 WORKERS, PLACES = 2, 3
 
 
-@dataclass(frozen=True)
-class Front:
-    at: Platform
-    process: asyncio.subprocess.Process
-    url: str
-    page: str
-
-    def children(self) -> set[int]:
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        named = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in map(int, listed.split())}
-        return {pid for pid, command in named.items() if "resource_tracker" not in command}
-
-
-@asynccontextmanager
-async def workers() -> AsyncIterator[Front]:
-    async with platform() as at:
-        port = free_ports()["orchestrator"]
-        prefix = "ANTIPHON_ORCHESTRATOR_"
-        env = {f"{prefix}{name.upper()}": served.target for name, served in at.services.items()}
-        env |= {f"{prefix}BIND": f"127.0.0.1:{port}", f"{prefix}WORKERS": str(WORKERS)}
-        env |= {f"{prefix}MAX_SESSIONS": str(PLACES)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "antiphon_orchestrator", env={**os.environ, **env}
-        )
-        front = Front(at, process, f"ws://127.0.0.1:{port}/ws", f"http://127.0.0.1:{port}")
-        try:
-            await answers(front)
-            yield front
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            async with asyncio.timeout(20):
-                await process.wait()
-
-
-async def answers(front: Front) -> None:
-    async with asyncio.timeout(60), httpx.AsyncClient() as client:
-        while True:
-            try:
-                await client.get(f"{front.page}/healthz")
-                return
-            except httpx.TransportError:
-                await asyncio.sleep(0.2)
+def workers() -> AbstractAsyncContextManager[Front]:
+    return orchestrator(workers=WORKERS, max_sessions=PLACES)
 
 
 async def call(front: Front, stack: AsyncExitStack) -> RawCaller:

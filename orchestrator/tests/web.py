@@ -33,8 +33,10 @@ class Web:
 
 
 @asynccontextmanager
-async def web(gate: Gate | None = None, *, limit: int = 2, targets: dict[str, str] | None = None) -> AsyncIterator[Web]:
-    settings = Settings(**(dict.fromkeys(("asr", "tts", "llm", "turn"), NOWHERE) | (targets or {})))
+async def web(
+    gate: Gate | None = None, *, limit: int = 2, targets: dict[str, str] | None = None, **told: Any
+) -> AsyncIterator[Web]:
+    settings = Settings(**(dict.fromkeys(("asr", "tts", "llm", "turn"), NOWHERE) | (targets or {})), **told)
     registry = CollectorRegistry()
     async with connected(settings) as backends:
         sessions = Sessions(backends, Agents("ava", AGENTS), Metrics.register(registry), places=Places(limit))

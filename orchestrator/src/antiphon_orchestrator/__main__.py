@@ -4,7 +4,6 @@ import asyncio
 import signal
 import sys
 
-import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from antiphon_runtime.errors import ConfigError
@@ -13,6 +12,7 @@ from antiphon_runtime.settings import read_settings
 from antiphon_runtime.tracing import tracing
 
 from .agents import Agents
+from .draining import DrainingServer
 from .serving import NAME, assembled, quiet_pipecat, server_config
 from .settings import Settings
 from .workers.app import run
@@ -21,8 +21,8 @@ from .workers.places import Places
 
 async def serve(settings: Settings) -> None:
     """Serves until a signal comes. Raises ConfigError when something is not configured as it must be."""
-    async with assembled(settings, Places(settings.max_sessions)) as app:
-        await uvicorn.Server(server_config(app, settings)).serve()
+    async with assembled(settings, Places(settings.max_sessions)) as at:
+        await DrainingServer(server_config(at.app, settings), at.sessions, settings.drain_s, settings.grace_s).serve()
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ SERVICES = ("asr", "llm", "tts", "turn")
 # Who ended a call: the caller hung up, the agent said goodbye, this server stopped, or an error did.
 Ending = Literal["caller", "agent", "server", "error"]
 ENDINGS: tuple[Ending, ...] = get_args(Ending)
-REFUSALS = ("full", "unknown_agent")
+REFUSALS = ("full", "unknown_agent", "draining")
 # A tool that is not one of ours has this name.
 OTHER_TOOL = "other"
 CALL_BUCKETS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)

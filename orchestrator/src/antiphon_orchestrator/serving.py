@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -29,8 +30,16 @@ from .workers.places import Places
 NAME = "antiphon-orchestrator"
 
 
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """The app of a process, and the conversations that it serves."""
+
+    app: FastAPI
+    sessions: Sessions
+
+
 @asynccontextmanager
-async def assembled(settings: Settings, places: Places, worker: int | None = None) -> AsyncIterator[FastAPI]:
+async def assembled(settings: Settings, places: Places, worker: int | None = None) -> AsyncIterator[Assembled]:
     """The app of this process, `worker` being its number when there are several.
 
     Raises ConfigError when something is not configured as it must be.
@@ -55,7 +64,7 @@ async def assembled(settings: Settings, places: Places, worker: int | None = Non
                 id_prefix="" if worker is None else f"{worker}-",
                 trace_text=settings.log_text,
             )
-            yield create_app(settings, sessions, gate)
+            yield Assembled(create_app(settings, sessions, gate), sessions)
 
 
 def _metrics_bind(bind: str, worker: int | None) -> str:

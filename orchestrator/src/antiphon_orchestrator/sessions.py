@@ -32,6 +32,10 @@ class Full(Exception):
     """Every conversation that this process may hold is under way."""
 
 
+class Draining(Exception):
+    """This process is about to stop: another one takes new calls."""
+
+
 class UnknownAgent(Exception):
     """No agent has this name."""
 
@@ -63,6 +67,11 @@ class Sessions:
         self._active: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[object] | None] = {}
         self._ended: OrderedDict[str, Session] = OrderedDict()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._closed = False
+        # From when the process was told to stop; for a while it still takes calls that did not hear of it.
+        self.draining = False
 
     @property
     def active(self) -> int:
@@ -80,7 +89,10 @@ class Sessions:
         return next((one for one in sessions if any(turn.trace_id == trace_id for turn in one.turns)), None)
 
     def check(self, agent_name: str) -> Agent:
-        """The named agent. Raises Full or UnknownAgent when a session with it could not begin now."""
+        """The named agent. Raises Draining, Full or UnknownAgent when a session with it could not begin now."""
+        if self._closed:
+            self._metrics.refused.labels("draining").inc()
+            raise Draining("this process is about to stop: call again")
         agent = self.agents.get(agent_name)
         if agent is None:
             self._metrics.refused.labels("unknown_agent").inc()
@@ -103,6 +115,7 @@ class Sessions:
         name, call = agent_name or self.agents.default, Call(session_id or self.new_id())
         session = Session(call.session_id, name, agent, call, Traces(call, name, with_text=self._trace_text))
         self._active[session.session_id] = session
+        self._empty.clear()
         self._tasks[session.session_id] = asyncio.current_task()
         self._metrics.sessions.inc()
         try:
@@ -119,6 +132,8 @@ class Sessions:
             self._places.give_back(place)
             self._metrics.sessions.dec()
             del self._active[session.session_id], self._tasks[session.session_id]
+            if not self._active:
+                self._empty.set()
             self._ended[session.session_id] = session
             if len(self._ended) > REMEMBERED:
                 self._ended.popitem(last=False)
@@ -142,6 +157,17 @@ class Sessions:
             on_underruns=self._metrics.underruns.inc,
             record_to=record_to,
         )
+
+    async def drain(self, drain_s: float, grace_s: float) -> None:
+        """Takes new conversations for another `drain_s`, then none, and waits up to `grace_s` for the last to end."""
+        self.draining = True
+        log.info("draining: %s conversations are under way", self.active)
+        await asyncio.sleep(drain_s)
+        self._closed = True
+        try:
+            await asyncio.wait_for(self._empty.wait(), grace_s)
+        except TimeoutError:
+            log.warning("%s conversations are cut off after %g s", self.active, grace_s)
 
     async def hang_up(self) -> None:
         """Ends every conversation and waits until they have ended."""

@@ -37,6 +37,15 @@ class Settings(BaseSettings):
         tuple[str, ...], NoDecode, Field(description="Web origins that may call, besides our own page; with commas.")
     ] = ()
     ice_servers: Annotated[tuple[str, ...], NoDecode, Field(description="STUN/TURN URLs for WebRTC; with commas.")] = ()
+    relay_secret_file: Annotated[
+        Path | None, Field(description="Sign credentials for the TURN servers with this; coturn's use-auth-secret.")
+    ] = None
+    drain_s: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="From SIGTERM, how long new calls are still taken.")
+    ] = 0.0
+    grace_s: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="After that, how long calls under way may go on.")
+    ] = 0.0
     otlp_url: Annotated[str, Field(pattern=OTLP_URL, description="Send traces there, over HTTP; empty: to nobody.")] = (
         ""
     )
@@ -75,6 +84,8 @@ class Settings(BaseSettings):
             raise ValueError(f"bind {self.bind} is reachable from outside: set session_secret_file, or allow_open=true")
         if bool(self.service_cert_file) != bool(self.service_key_file):
             raise ValueError("service_cert_file and service_key_file go together")
+        if self.workers > 1 and self.drain_s + self.grace_s > 0:
+            raise ValueError("drain_s and grace_s need workers=1: several workers end their calls at once")
         if self.single_gpu and self.workers > 1:
             raise ValueError("single_gpu needs workers=1: the model and the voice take turns within one process")
         if self.service_cert_file and not self.service_ca_file:

@@ -7,22 +7,34 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSock
 from fastapi.responses import JSONResponse
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams, FastAPIWebsocketTransport
 
+from antiphon_runtime.auth import read_secret
 from antiphon_runtime.errors import Unauthenticated
 
 from .gate import ForeignOrigin, Gate
+from .ice import IceServers
 from .page import page_routes
 from .session import INPUT_RATE_HZ
-from .sessions import Full, Sessions, UnknownAgent
+from .sessions import Draining, Full, Sessions, UnknownAgent
 from .settings import Settings
 from .webrtc import WebRtcCalls
 from .wire import CallerFrames
 
-REFUSALS: dict[type[Exception], int] = {Unauthenticated: 401, ForeignOrigin: 403, UnknownAgent: 404, Full: 503}
+REFUSALS: dict[type[Exception], int] = {
+    Unauthenticated: 401,
+    ForeignOrigin: 403,
+    UnknownAgent: 404,
+    Full: 503,
+    Draining: 503,
+}
 
 
 def create_app(settings: Settings, sessions: Sessions, gate: Gate) -> FastAPI:
-    """The app. What it serves is in `sessions`; ending it hangs up every call."""
-    webrtc = WebRtcCalls(sessions, settings.ice_servers)
+    """The app. What it serves is in `sessions`; ending it hangs up every call.
+
+    Raises ConfigError when the relay's secret cannot be read.
+    """
+    secret = read_secret(settings.relay_secret_file) if settings.relay_secret_file else None
+    webrtc = WebRtcCalls(sessions, IceServers(settings.ice_servers, secret))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,8 +88,15 @@ def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
             await sessions.run(session, FastAPIWebsocketTransport(websocket, params))
 
     @router.get("/healthz")
-    async def healthz() -> dict[str, object]:
-        return {"status": "ok", "sessions": sessions.active}
+    async def healthz() -> JSONResponse:
+        """Whether new calls are welcome; not so once the process has been told to stop."""
+        status = "draining" if sessions.draining else "ok"
+        return JSONResponse({"status": status, "sessions": sessions.active}, 503 if sessions.draining else 200)
+
+    @router.get("/livez")
+    async def livez() -> dict[str, object]:
+        """Whether the process runs at all, draining or not."""
+        return {"status": "ok"}
 
     return router
 

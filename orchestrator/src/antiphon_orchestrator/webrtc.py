@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import SessionDescription
 from fastapi import APIRouter, HTTPException, Request
 from pipecat.transports.base_transport import TransportParams
-from pipecat.transports.smallwebrtc.connection import IceServer, SmallWebRTCConnection
+from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.request_handler import (
     IceCandidate,
     SmallWebRTCPatchRequest,
@@ -20,7 +20,8 @@ from pipecat.transports.smallwebrtc.request_handler import (
 )
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
-from .sessions import Full, Sessions
+from .ice import IceServers, as_json
+from .sessions import Draining, Full, Sessions
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,10 @@ MAX_STARTED = 64
 class WebRtcCalls:
     """The signalling. Each call runs in a task of its own while `accepting` lasts."""
 
-    def __init__(self, sessions: Sessions, ice_servers: Sequence[str] = ()) -> None:
+    def __init__(self, sessions: Sessions, ice_servers: IceServers) -> None:
         self._sessions = sessions
-        self._ice_servers = [IceServer(urls=url) for url in ice_servers]
-        self._handler = SmallWebRTCRequestHandler(ice_servers=self._ice_servers)
+        self._ice_servers = ice_servers
+        self._handler = SmallWebRTCRequestHandler()
         self._started: OrderedDict[str, str] = OrderedDict()
         # The peer connection of each call under way, by its session.
         self._connections: dict[str, str] = {}
@@ -67,8 +68,7 @@ class WebRtcCalls:
         self._started[session_id] = agent
         if len(self._started) > MAX_STARTED:
             self._started.popitem(last=False)
-        servers = [{"urls": server.urls} for server in self._ice_servers]
-        return {"sessionId": session_id, "iceConfig": {"iceServers": servers}}
+        return {"sessionId": session_id, "iceConfig": {"iceServers": as_json(self._ice_servers.now())}}
 
     async def _offer(self, session_id: str, request: Request) -> Any:
         offer = _checked_offer(await _json(request))
@@ -86,6 +86,7 @@ class WebRtcCalls:
             self._connections[session_id] = connection.pc_id
             self._tasks.create_task(self._call(session_id, agent, connection), name=f"call {session_id}")
 
+        self._handler.update_ice_servers(self._ice_servers.now())
         try:
             return await self._handler.handle_web_request(offer, connected)
         except (ValueError, InvalidStateError) as error:
@@ -116,7 +117,7 @@ class WebRtcCalls:
                     audio_out_filter=session.playout,
                 )
                 await self._sessions.run(session, SmallWebRTCTransport(connection, params))
-        except Full as error:
+        except (Full, Draining) as error:
             log.warning("call %s: %s", session_id, error)
         except Exception:
             log.exception("call %s failed", session_id)  # the other calls go on

@@ -13,7 +13,7 @@ from antiphon.asr.v1 import asr_pb2_grpc
 from antiphon_runtime.client import ELSEWHERE
 from antiphon_runtime.errors import ConfigError
 from antiphon_runtime.rpc import error_reason
-from antiphon_runtime.server import NOT_SERVING, SERVING, listening
+from antiphon_runtime.server import LIVENESS, NOT_SERVING, SERVING, listening
 from antiphon_runtime.settings import ServerSettings
 from antiphon_runtime.testing import collect
 
@@ -230,3 +230,36 @@ async def test_a_server_leaves_no_task_behind(echo):
     async with running(echo, grace_s=0.0) as (_, channel, _):
         await opened(channel)
     await eventually(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_liveness_outlasts_readiness_and_health_alone_is_served_beside_the_service(echo):
+    port = free_port()
+    async with (
+        running(echo, grace_s=5.0, health_bind=f"127.0.0.1:{port}") as (at, channel, _),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as beside,
+    ):
+        call = asr_pb2_grpc.AsrServiceStub(channel).Transcribe()
+        await call.write(config())
+        await call.read()
+        for asked in (channel, beside):
+            assert await health(asked, SERVICE) == await health(asked, LIVENESS) == SERVING
+        _, error = await collect(asr_pb2_grpc.AsrServiceStub(beside).Transcribe(iter([config()])))
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        at.leave.set()
+        await eventually(lambda: at.ready.result().host.drain.started.is_set())
+        # The service's own port takes no new calls in the grace; the kubelet is still answered.
+        assert (await health(beside, SERVICE), await health(beside, LIVENESS)) == (NOT_SERVING, SERVING)
+        await call.done_writing()
+
+
+async def test_a_health_port_that_is_taken_is_refused(echo):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match="cannot serve health on"):
+            async with listening(
+                ServerSettings(bind="127.0.0.1:0", health_bind=f"127.0.0.1:{taken.getsockname()[1]}"),
+                SERVICE,
+                echo.build,
+            ):
+                pass

@@ -55,7 +55,7 @@ def worker() -> ASGIApp:
                 raise RuntimeError(f"all {numbers.count} numbers of workers are taken")
             places = SharedPlaces(settings.max_sessions, folder / "sessions")
             stack.callback(places.close)
-            app = await stack.enter_async_context(assembled(settings, places, worker=number))
+            app = (await stack.enter_async_context(assembled(settings, places, worker=number))).app
             peers = Peers(folder, number)
             await stack.enter_async_context(app.router.lifespan_context(app))
             await stack.enter_async_context(peers.listening(app))

@@ -1,6 +1,6 @@
 """The weights that this service's backends need, pinned. Needs none of the backends' libraries."""
 
-from antiphon_runtime.weights import WeightFile, WeightPackage
+from antiphon_runtime.weights import WeightFile, WeightPackage, fetch_command
 
 MOONSHINE_DIR = "moonshine-tiny-en"
 
@@ -35,3 +35,8 @@ MOONSHINE = WeightPackage(
 )
 
 WEIGHTS: tuple[WeightPackage, ...] = (MOONSHINE,)
+
+
+def main() -> None:
+    """`antiphon-asr-weights FOLDER`: verifies the weights there, and fetches what is missing."""
+    fetch_command(WEIGHTS)

