@@ -8,6 +8,10 @@ NEMO := .venv-nemo
 NEMO_STAMP := $(NEMO)/.installed
 PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn orchestrator bench cli
 VLLM := .venv-vllm
+# Helm, kubectl and validators: only the tests of what is deployed have them.
+DEPLOY := .venv-deploy
+DEPLOY_STAMP := $(DEPLOY)/.installed
+DEPLOY_PACKAGES := proto services/runtime services/asr services/tts services/llm services/turn
 NEMO_PACKAGES := proto services/runtime services/asr services/tts bench
 PROTOS := $(shell find proto/antiphon -name '*.proto')
 SOURCES := $(PACKAGES) deploy tests
@@ -38,6 +42,14 @@ $(NEMO_STAMP): requirements/setup-nemo.sh requirements/nemo.txt $(NEMO_PACKAGES:
 	@touch $@
 
 setup-nemo: $(NEMO_STAMP) ## Make the virtual environment of the backends on NeMo: 2 GB or more.
+
+$(DEPLOY_STAMP): requirements/deploy.txt $(DEPLOY_PACKAGES:%=%/pyproject.toml) proto/build.py $(PROTOS)
+	test -x $(DEPLOY)/bin/python || $(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/deploy.txt
+	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DEPLOY_PACKAGES:%=-e ./%)
+	@touch $@
+
+setup-deploy: $(DEPLOY_STAMP) ## Make the virtual environment of the tests of images, chart and cluster.
 
 demo: setup ## Start everything, ask three spoken questions, print the answers and their timelines.
 	$(BIN)/antiphon demo
@@ -126,9 +138,16 @@ format: setup ## Put the code in order.
 
 PIN := uv pip compile --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-header \
   $(foreach name,$(notdir $(PACKAGES)),--no-emit-package antiphon-$(name))
+IMAGES := requirements/images
+SMALL_IMAGES := build stub tts-stub asr-cpu tts-cpu llm-cpu turn-cpu orchestrator caller
 constraints: ## Pin requirements/*.in again.
 	$(PIN) requirements/laptop.in -o requirements/laptop.txt
+	$(PIN) requirements/deploy.in -c requirements/laptop.txt -o requirements/deploy.txt
 	$(PIN) requirements/nemo.in --override requirements/nemo-without.txt -o requirements/nemo.txt
+	for image in $(SMALL_IMAGES); do $(PIN) $(IMAGES)/$$image.in -c requirements/laptop.txt -o $(IMAGES)/$$image.txt || exit 1; done
+	for image in asr-gpu tts-gpu; do $(PIN) $(IMAGES)/$$image.in -c requirements/nemo.txt -o $(IMAGES)/$$image.txt || exit 1; done
+	$(PIN) $(IMAGES)/turn-gpu.in -c requirements/laptop.txt --override $(IMAGES)/turn-gpu-without.txt -o $(IMAGES)/turn-gpu.txt
+	$(subst --universal,--python-platform x86_64-unknown-linux-gnu,$(PIN)) $(IMAGES)/llm-gpu.in -o $(IMAGES)/llm-gpu.txt
 
 clean: ## Remove the virtual environments and what runs have written.
-	rm -rf $(VENV) $(NEMO) $(VLLM) out proto/gen
+	rm -rf $(VENV) $(NEMO) $(VLLM) $(DEPLOY) out proto/gen
