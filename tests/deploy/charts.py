@@ -8,7 +8,7 @@ from typing import Any
 import helm_python
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/antiphon"
 PRESETS = CHART / "presets"
 # As they are meant to be given to Helm, each with -f.
