@@ -23,7 +23,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry soak eval-conversation bench-wer telemetry dashboards board-image format constraints clean
+.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry soak eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -47,6 +47,8 @@ $(DEPLOY_STAMP): requirements/deploy.txt $(DEPLOY_PACKAGES:%=%/pyproject.toml) p
 	test -x $(DEPLOY)/bin/python || $(PYTHON) -m venv $(DEPLOY)
 	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/deploy.txt
 	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(DEPLOY_PACKAGES:%=-e ./%)
+	@# What writes the chart's table of parameters; its test is skipped where there is no npm.
+	! command -v npm >/dev/null || npm install --silent --no-save --no-package-lock --prefix $(DEPLOY)/npm @bitnami/readme-generator-for-helm@2.7.2
 	@touch $@
 
 setup-deploy: $(DEPLOY_STAMP) ## Make the virtual environment of the tests of images, chart and cluster.
@@ -126,6 +128,21 @@ telemetry: setup ## Write docs/telemetry.md from the code.
 
 dashboards: setup ## Write the Grafana boards from deploy/grafana/boards.
 	$(BIN)/python deploy/grafana/build.py
+
+chart: setup-deploy ## Write what is generated of the chart: its schema, its README's table, deploy/k8s.
+	$(DEPLOY)/bin/python deploy/helm/schema.py
+	$(DEPLOY)/npm/node_modules/.bin/readme-generator --values deploy/helm/antiphon/values.yaml --readme deploy/helm/antiphon/README.md
+	$(DEPLOY)/bin/python deploy/k8s/build.py
+
+images: ## Build the images, but for those for GPUs; ARGS="asr-gpu tts-gpu", REGISTRY=… TAG=….
+	deploy/images/build.sh $(ARGS)
+
+test-deploy: setup-deploy ## The tests of images, compose and chart that need no cluster.
+	PATH=$(CURDIR)/$(DEPLOY)/bin:$$PATH $(DEPLOY)/bin/python -m pytest -p no:cacheprovider -c tests/deploy/pytest.ini tests/deploy $(ARGS)
+
+test-cluster: setup setup-deploy ## The chart on a real Kubernetes, as root; or on yours, with KUBECONFIG, REGISTRY and TAG.
+	$(BIN)/antiphon models fetch
+	tests/cluster/run.sh $(ARGS)
 
 board-image: setup ## Draw the README's picture of the latency board from a live run; needs Prometheus.
 	$(ALONE)
