@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 folder=$1 archive=${2:-}
-[ -n "$archive" ] || archive=$(ls ../../../shared/k8s/kubernetes-*-linux-amd64.tar.xz 2>/dev/null | head -1)
+[ -n "$archive" ] || archive=$(find ../../../shared/k8s -name 'kubernetes-*-linux-amd64.tar.xz' 2>/dev/null | head -1)
 mkdir -p "$folder"
 if [ ! -x "$folder/bin/kubelet" ]; then
   if [ -n "$archive" ] && [ "$(uname -m)" = x86_64 ]; then

@@ -26,18 +26,19 @@ class OneCall:
 def placed(space: Space, *, question: int = 1, recording: Path | None = None) -> Iterator[OneCall]:
     """A call of one question. The context begins as the caller dials; its end waits for the answer."""
     token = Issuer(KEYS["session"].encode(), "antiphon.session").token()
-    command = [str(PYTHON), str(SCRIPT), f"ws://{space.address()}/ws", token, str(question)]
-    command += [str(recording)] if recording else []
     call = OneCall()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout and process.stdout.readline() == "calling\n", process.communicate()[1]
-            yield call
-            out, err = process.communicate(timeout=LONGEST_S)
-            assert process.returncode == 0, err
-            call.told = json.loads(out)
-        finally:
-            process.kill()
+    with space.reached() as address:
+        command = [str(PYTHON), str(SCRIPT), f"ws://{address}/ws", token, str(question)]
+        command += [str(recording)] if recording else []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout and process.stdout.readline() == "calling\n", process.communicate()[1]
+                yield call
+                out, err = process.communicate(timeout=LONGEST_S)
+                assert process.returncode == 0, err
+                call.told = json.loads(out)
+            finally:
+                process.kill()
 
 
 def call(space: Space, **how: Any) -> dict[str, Any]:

@@ -168,12 +168,33 @@ class Space:
         items = self.get("events", "--field-selector", "type=Warning")["items"]
         return "\n".join(item["message"] for item in items)
 
-    def address(self, service: str = "orchestrator") -> str:
-        """host:port of a Service's cluster IP."""
-        spec = self.get("service", f"{RELEASE}-{service}")["spec"]
-        return f"{spec['clusterIP']}:{spec['ports'][0]['port']}"
+    @contextmanager
+    def reached(self, service: str = "orchestrator") -> Iterator[str]:
+        """host:port at which a Service can be had from here: its cluster IP, or a forwarded port of somebody else's cluster."""
+        name = f"{RELEASE}-{service}"
+        spec = self.get("service", name)["spec"]
+        port = spec["ports"][0]["port"]
+        if self.cluster.state:
+            yield f"{spec['clusterIP']}:{port}"
+            return
+        command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", "-n", self.name, "port-forward"]
+        with subprocess.Popen([*command, f"service/{name}", f":{port}"], stdout=subprocess.PIPE, text=True) as forwarding:
+            try:
+                assert forwarding.stdout
+                # "Forwarding from 127.0.0.1:40123 -> 7860"
+                yield forwarding.stdout.readline().split()[2]
+            finally:
+                forwarding.terminate()
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
     conditions = pod["status"].get("conditions", [])
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def gauge(cluster: Cluster, pod: Mapping[str, Any], name: str) -> float:
+    """A gauge of a pod's, as a scrape finds it."""
+    meta = pod["metadata"]
+    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}:9090/proxy/metrics"
+    lines = cluster.kubectl("get", "--raw", path).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.split()[0].partition("{")[0] == name)

@@ -1,18 +1,24 @@
-"""The custom metrics API for the autoscaler, as an adapter serves it: gauges read from the pods themselves."""
+"""The custom metrics API for the autoscaler, as an adapter serves it: gauges read from the pods themselves.
+
+custom_metrics.py KUBECONFIG CERT KEY ADDRESS PORT serves it. A process of its own: Helm's SDK holds the interpreter while it talks to
+the API server, which asks here.
+"""
 
 import json
+import os
 import re
 import ssl
-import threading
+import subprocess
+import sys
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, is_ready, until
+from cluster import Cluster, gauge, is_ready, until
 
 GROUP = "custom.metrics.k8s.io"
 ROOT = f"/apis/{GROUP}/v1beta1"
@@ -73,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "describedObject": {"kind": "Pod", "namespace": namespace, "name": pod["metadata"]["name"]},
                 "metricName": metric,
                 "timestamp": now,
-                "value": str(round(gauge(pod, metric))),
+                "value": str(round(gauge(self.cluster, pod, metric))),
             }
             for pod in pods
             if is_ready(pod)
@@ -84,35 +90,37 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def gauge(pod: dict[str, Any], name: str) -> float:
-    """A gauge of a pod, as a scrape finds it."""
-    with urllib.request.urlopen(f"http://{pod['status']['podIP']}:9090/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.split()[0].partition("{")[0] == name)
+def main(kubeconfig: str, certificate: str, key: str, address: str, port: str) -> None:
+    cluster = Cluster(Path(kubeconfig), None)
+    server = ThreadingHTTPServer((address, int(port)), type("Handler", (_Handler,), {"cluster": cluster}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    # Each connection's handshake is its own thread's matter.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
 
 
 @contextmanager
 def serving(cluster: Cluster, address: str, port: int) -> Iterator[None]:
     """The API at the node's `address`, registered for as long as the context lasts."""
     assert cluster.state
-    server = ThreadingHTTPServer((address, port), type("Handler", (_Handler,), {"cluster": cluster}))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cluster.state / "pki/apiserver.crt", cluster.state / "pki/apiserver.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    objects = _objects(address, port)
-    cluster.apply(*objects)
+    pki, objects = cluster.state / "pki", _objects(address, port)
+    command = [sys.executable, __file__, str(cluster.kubeconfig), f"{pki}/apiserver.crt", f"{pki}/apiserver.key"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([*command, address, str(port)], env=environment) as process:
+        try:
+            cluster.apply(*objects)
+            until(lambda: _available(cluster), "the API is registered")
+            yield
+        finally:
+            cluster.kubectl("delete", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
+            process.terminate()
 
-    def available() -> bool:
-        conditions = cluster.get("apiservice", NAME).get("status", {}).get("conditions", [])
-        return any(one["type"] == "Available" and one["status"] == "True" for one in conditions)
 
-    try:
-        until(available, "the API is registered")
-        yield
-    finally:
-        cluster.kubectl("delete", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def _available(cluster: Cluster) -> bool:
+    conditions = cluster.get("apiservice", NAME).get("status", {}).get("conditions", [])
+    return any(one["type"] == "Available" and one["status"] == "True" for one in conditions)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # images.sh STATE: builds Antiphon's images into STATE/docker with a docker daemon of its own, on a base made from Debian's
-# packages, because there is no image registry here.
+# packages, because there is no image registry here. Exits 77 where no docker daemon can run.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 state=$1
@@ -12,10 +12,16 @@ dockerd=$!
 trap 'kill "$dockerd" && wait "$dockerd" || true' EXIT
 for _ in $(seq 60); do
   docker info >/dev/null 2>&1 && break
+  kill -0 "$dockerd" 2>/dev/null || break
   sleep 0.5
 done
+docker info >/dev/null 2>&1 || {
+  tail -1 "$state/build-dockerd.log"
+  exit 77
+}
 base=localhost/antiphon/base:bookworm
 if ! docker image inspect $base >/dev/null 2>&1; then
+  # shellcheck disable=SC2016  # apt's own variable
   mirror=$(apt-get indextargets --format '$(REPO_URI)' | head -1)
   mmdebstrap --quiet --variant=minbase --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr \
     --include=usr-is-merged,python3,python3-pip,python3-venv,ca-certificates \
