@@ -1,4 +1,4 @@
-"""Writes the chart's values.schema.json: `make chart`. Closed everywhere, so that a typing mistake is named at render."""
+"""Writes the chart's values.schema.json: `make chart`. It is closed everywhere, so that a typing mistake is named."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,9 @@ def closed(**properties: Schema) -> Schema:
 
 
 RESOURCES = closed(requests=ANY_OBJECT, limits=ANY_OBJECT)
-IMAGE = closed(registry=TEXT, repository=TEXT, tag=TEXT, digest={"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"})
+IMAGE = closed(
+    registry=TEXT, repository=TEXT, tag=TEXT, digest={"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"}
+)
 SERVICE = closed(
     enabled=YES_NO,
     image=IMAGE,

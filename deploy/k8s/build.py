@@ -1,6 +1,6 @@
 """Renders the chart into deploy/k8s, for clusters without Helm: `make chart`.
 
-`base` holds the objects that every preset has alike, each overlay what it has of its own. Nothing here is written by hand.
+`base` holds the objects that every preset has alike, each overlay what it has of its own.
 """
 
 import sys

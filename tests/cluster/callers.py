@@ -1,7 +1,7 @@
 """Runs in a pod: calls that last, calls that begin again and again, and streams straight at the services.
 
-Until the file /tmp/stop is there, or for LONGEST_S. Then it prints one line of JSON: the outcomes of the calls' turns and of the
-streams, with what went wrong.
+Until the file /tmp/stop is there, or for LONGEST_S. Then it prints one line of JSON: the outcomes of the calls' turns
+and of the streams, with what went wrong.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ async def main() -> None:
 
     async def watch() -> None:
         for _ in range(int(LONGEST_S * 4)):
-            if STOP.exists():
+            if STOP.exists():  # noqa: ASYNC240  # in memory
                 break
             await asyncio.sleep(0.25)
         stopped.set()

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from antiphon_runtime.auth import Issuer
 from cluster import KEYS, ROOT, Space
+
+from antiphon_runtime.auth import Issuer
 
 PYTHON = ROOT / ".venv/bin/python"
 SCRIPT = Path(__file__).with_name("one_call.py")

@@ -170,7 +170,7 @@ class Space:
 
     @contextmanager
     def reached(self, service: str = "orchestrator") -> Iterator[str]:
-        """host:port at which a Service can be had from here: its cluster IP, or a forwarded port of somebody else's cluster."""
+        """host:port of a Service from here: its cluster IP, or a forwarded port of somebody else's cluster."""
         name = f"{RELEASE}-{service}"
         spec = self.get("service", name)["spec"]
         port = spec["ports"][0]["port"]
@@ -178,7 +178,9 @@ class Space:
             yield f"{spec['clusterIP']}:{port}"
             return
         command = ["kubectl", f"--kubeconfig={self.cluster.kubeconfig}", "-n", self.name, "port-forward"]
-        with subprocess.Popen([*command, f"service/{name}", f":{port}"], stdout=subprocess.PIPE, text=True) as forwarding:
+        with subprocess.Popen(
+            [*command, f"service/{name}", f":{port}"], stdout=subprocess.PIPE, text=True
+        ) as forwarding:
             try:
                 assert forwarding.stdout
                 # "Forwarding from 127.0.0.1:40123 -> 7860"

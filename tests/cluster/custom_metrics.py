@@ -1,7 +1,7 @@
 """The custom metrics API for the autoscaler, as an adapter serves it: gauges read from the pods themselves.
 
-custom_metrics.py KUBECONFIG CERT KEY ADDRESS PORT serves it. A process of its own: Helm's SDK holds the interpreter while it talks to
-the API server, which asks here.
+custom_metrics.py KUBECONFIG CERT KEY ADDRESS PORT serves it. A process of its own: Helm's SDK holds the interpreter
+while it talks to the API server, which asks here.
 """
 
 import json
@@ -39,7 +39,12 @@ def _objects(address: str, port: int) -> list[dict[str, Any]]:
         "service": meta,
     }
     return [
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"ports": [{"port": 443, "targetPort": port}]}},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": meta,
+            "spec": {"ports": [{"port": 443, "targetPort": port}]},
+        },
         {
             "apiVersion": "v1",
             "kind": "Endpoints",
@@ -47,7 +52,11 @@ def _objects(address: str, port: int) -> list[dict[str, Any]]:
             "subsets": [{"addresses": [{"ip": address}], "ports": [{"port": port}]}],
         },
         {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": NAME}, "spec": spec},
-        {**roles, "kind": "ClusterRole", "rules": [{"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "list"]}]},
+        {
+            **roles,
+            "kind": "ClusterRole",
+            "rules": [{"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "list"]}],
+        },
         {**roles, "kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [scaler]},
     ]
 
@@ -63,7 +72,12 @@ class _Handler(BaseHTTPRequestHandler):
             selector = urllib.parse.parse_qs(url.query).get("labelSelector", [""])[0]
             answer = self._values(asked[1], asked[2], selector)
         else:
-            answer = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": f"{GROUP}/v1beta1", "resources": []}
+            answer = {
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": f"{GROUP}/v1beta1",
+                "resources": [],
+            }
         body = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -113,8 +127,10 @@ def serving(cluster: Cluster, address: str, port: int) -> Iterator[None]:
             until(lambda: _available(cluster), "the API is registered")
             yield
         finally:
-            cluster.kubectl("delete", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects))
-            process.terminate()
+            cluster.kubectl(
+                "delete", "--ignore-not-found", "-f", "-", stdin="\n---\n".join(json.dumps(one) for one in objects)
+            )
+            process.kill()  # Helm's library, which comes with `cluster`, catches SIGTERM
 
 
 def _available(cluster: Cluster) -> bool:

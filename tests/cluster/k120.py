@@ -1,7 +1,7 @@
 """The chart for Kubernetes 1.20, the only one that can be had here without a registry.
 
-What 1.20 lacks is changed in `converted`, and nowhere else: two API versions, and gRPC probes, which become commands that ask
-the same health service. Everything else of the chart is installed as it is; tests/deploy/test_k120.py holds that.
+What 1.20 lacks is changed in `converted`, and nowhere else: two API versions, and gRPC probes, which become commands
+that ask the same health service. Everything else of the chart is installed as it is: tests/deploy/test_files.py.
 """
 
 import copy
@@ -18,7 +18,7 @@ API_VERSIONS = {
     ("autoscaling/v2", "HorizontalPodAutoscaler"): "autoscaling/v2beta2",
 }
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-# Each command is a Python process of a third of a second, where a native probe costs next to nothing: more seldom, and in no haste.
+# Each command is a Python process of a third of a second, where a native probe costs next to nothing: more seldom.
 COMMAND_TIMEOUT_S = 10
 LEAST_PERIOD_S = {"startupProbe": 2, "readinessProbe": 10, "livenessProbe": 60}
 CHART_YAML = {"apiVersion": "v2", "name": "antiphon", "version": "0.1.0"}

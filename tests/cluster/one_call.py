@@ -1,7 +1,7 @@
 """one_call.py URL TOKEN QUESTION [WAV]: places a call of one question (1, 2 or 3) and prints JSON.
 
-Runs in the environment that has the caller, `.venv`, beside the tests. Prints `calling` first, so that something can be broken
-in the middle of the turn. Times are of the wall clock.
+Runs in the environment that has the caller, `.venv`, beside the tests. Prints `calling` first, so that something can be
+broken in the middle of the turn. Times are of the wall clock.
 """
 
 import asyncio

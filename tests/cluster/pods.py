@@ -98,5 +98,3 @@ def _phase(space: Space, name: str) -> str:
 
 def _log(space: Space, name: str) -> str:
     return space.kubectl("logs", name) if _phase(space, name) != "Pending" else ""
-
-

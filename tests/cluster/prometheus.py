@@ -52,7 +52,9 @@ def scraping(space: Space) -> Iterator[Prometheus]:
     with tempfile.TemporaryDirectory() as folder:
         (config := Path(folder, "prometheus.yml")).write_text(yaml.safe_dump(_config(space)))
         command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder}/data"]
-        with subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL) as running:
+        with subprocess.Popen(
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL
+        ) as running:
             try:
                 prometheus = Prometheus(port)
                 until(prometheus.ready, "Prometheus is ready")
@@ -68,5 +70,7 @@ def _config(space: Space) -> dict[str, object]:
         ports = {port["name"]: port["containerPort"] for port in pod["spec"]["containers"][0].get("ports", [])}
         if "metrics" in ports and "deletionTimestamp" not in pod["metadata"]:
             target = f"{pod['status']['podIP']}:{ports['metrics']}"
-            jobs.append({"job_name": f"antiphon-{pod['metadata']['labels'][LABEL]}", "static_configs": [{"targets": [target]}]})
+            jobs.append(
+                {"job_name": f"antiphon-{pod['metadata']['labels'][LABEL]}", "static_configs": [{"targets": [target]}]}
+            )
     return {"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}

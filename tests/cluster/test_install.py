@@ -33,7 +33,8 @@ def test_a_container_has_uid_10001_no_capability_and_a_root_it_cannot_write(stub
 
 def test_nothing_is_left_after_an_uninstall_but_the_secret_that_was_there(cluster: Cluster) -> None:
     kinds = ",".join(
-        kind.split()[0] for kind in cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+        kind.split()[0]
+        for kind in cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
         if not kind.startswith(("events", "controllerrevisions"))
     )
 

@@ -21,7 +21,11 @@ def test_one_to_three_to_one_spreads_the_streams_and_drops_none(stub: Space) -> 
     with calling(stub, "scaling", turns=12) as callers:
         replicas(3)
         pods = stub.until_ready("asr", 3)
-        until(lambda: all(gauge(stub.cluster, pod, "antiphon_asr_slots_used") for pod in pods), "every replica has streams", 90)
+        until(
+            lambda: all(gauge(stub.cluster, pod, "antiphon_asr_slots_used") for pod in pods),
+            "every replica has streams",
+            90,
+        )
         replicas(1)
     assert not callers.problems, callers.problems
     assert len({one["address"] for one in callers.told["streams"] if one["service"] == "tts"}) >= 3
@@ -33,7 +37,11 @@ def test_calls_move_the_number_of_orchestrators_and_their_end_moves_it_back(own:
         "services": {
             "orchestrator": {
                 "autoscaling": {
-                    "enabled": True, "minReplicas": 1, "maxReplicas": 3, "target": 1, "scaleDownWindowSeconds": 5,
+                    "enabled": True,
+                    "minReplicas": 1,
+                    "maxReplicas": 2,
+                    "target": 2,
+                    "scaleDownWindowSeconds": 5,
                 }
             }
         }
@@ -42,9 +50,9 @@ def test_calls_move_the_number_of_orchestrators_and_their_end_moves_it_back(own:
     with serving(own, "10.97.0.1", 16444):
         stub.upgrade(preset_values("stub"), autoscaled)
         with calling(stub, "autoscaling", turns=12) as callers:
-            until(lambda: len(stub.ready_pods("orchestrator")) == 3, "its calls have brought two more", 120)
+            until(lambda: len(stub.ready_pods("orchestrator")) == 2, "its calls have brought one more", 120)
         assert not callers.problems, callers.problems
-        until(lambda: len(stub.pods("orchestrator")) == 1, "they have gone again", 180)
+        until(lambda: len(stub.pods("orchestrator")) == 1, "it has gone again", 180)
         stub.upgrade(preset_values("stub"))
 
 
@@ -61,7 +69,7 @@ def test_a_drain_of_nodes_takes_one_replica_at_a_time(stub: Space) -> None:
 
     until(lambda: stub.get("pdb", "antiphon-tts")["status"].get("disruptionsAllowed") == 1, "the budget is known", 30)
     evict(first)
-    with pytest.raises(AssertionError, match="disruption budget|TooManyRequests"):
+    with pytest.raises(AssertionError, match="disruption budget"):
         evict(second)
     stub.until_ready("tts", 2)
     stub.upgrade(preset_values("stub"))

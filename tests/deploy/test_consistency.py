@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from charts import CHART, Document, documents, of_kind, pod_labels, pod_specs, preset_values
+from test_objects import ALL
+
 from antiphon_asr.settings import Settings as Asr
 from antiphon_llm.settings import Settings as Llm
 from antiphon_tts.settings import Settings as Tts
 from antiphon_turn.settings import Settings as Turn
-from charts import CHART, Document, documents, of_kind, pod_labels, pod_specs, preset_values
-from test_objects import ALL
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = {"asr": Asr, "tts": Tts, "llm": Llm, "turn": Turn}
@@ -21,7 +22,16 @@ METRICS = (ROOT / "docs/telemetry.md").read_text()
 ORCHESTRATOR = set(
     re.findall(r"^    (\w+): ", (ROOT / "orchestrator/src/antiphon_orchestrator/settings.py").read_text(), re.MULTILINE)
 )
-OTHERS = {"ANTIPHON_MODELS_DIR", "HF_HOME", "HOME", "LOGNAME", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "POD_IP", "RELAY_SECRET"}
+OTHERS = {
+    "ANTIPHON_MODELS_DIR",
+    "HF_HOME",
+    "HOME",
+    "LOGNAME",
+    "VLLM_NO_USAGE_STATS",
+    "DO_NOT_TRACK",
+    "POD_IP",
+    "RELAY_SECRET",
+}
 
 
 def is_setting(name: str) -> bool:
@@ -76,7 +86,9 @@ def test_selectors_pick_the_pods_of_one_component_and_ports_are_theirs(combinati
         assert doc["spec"]["scaleTargetRef"]["name"] == name
     for doc in of_kind(docs, "Ingress").values():
         backend = doc["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
-        assert backend["port"]["name"] in {p["name"] for p in of_kind(docs, "Service")[backend["name"]]["spec"]["ports"]}
+        assert backend["port"]["name"] in {
+            p["name"] for p in of_kind(docs, "Service")[backend["name"]]["spec"]["ports"]
+        }
 
 
 @pytest.mark.parametrize("combination", ALL)
@@ -116,7 +128,9 @@ def edges(docs: list[Document]) -> set[tuple[str, str, int]]:
                             for b in theirs
                         }
         if any("from" not in rule for rule in policy["spec"].get("ingress", [])):
-            open_to = {port["port"] for rule in policy["spec"]["ingress"] if "from" not in rule for port in rule["ports"]}
+            open_to = {
+                port["port"] for rule in policy["spec"]["ingress"] if "from" not in rule for port in rule["ports"]
+            }
             into |= {(a, b, port) for a in labels for b in mine for port in open_to}
     return out & into
 
@@ -184,7 +198,7 @@ def compose_files() -> dict[str, Any]:
     for tag in ("!reset", "!override"):
         Loader.add_constructor(tag, lambda loader, node: loader.construct_mapping(node, deep=True))
     files = [ROOT / "compose.yaml", *sorted((ROOT / "deploy/compose").glob("*.yaml"))]
-    return {file.name: yaml.load(file.read_text(), Loader) for file in files}  # noqa: S506  # of ours
+    return {file.name: yaml.load(file.read_text(), Loader) for file in files}  # of ours
 
 
 @pytest.mark.parametrize("name", list(compose_files()))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import build
 import pytest
-from charts import CHART
+from charts import CHART, documents
 from k120 import API_VERSIONS, PROBES, converted
 from test_objects import ALL
-from charts import documents
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = sorted([*ROOT.glob("services/*/Dockerfile"), ROOT / "orchestrator/Dockerfile", ROOT / "cli/Dockerfile"])

@@ -75,7 +75,16 @@ def breaches(spec: Document) -> list[str]:
     """What of the restricted pod security standard a pod does not keep, and what of our own rules."""
     pod = spec.get("securityContext", {})
     found = [f"has {name}" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
-    allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    allowed = {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
     found += [f"volume {one['name']}" for one in spec.get("volumes", []) if not allowed & set(one)]
     if pod.get("seccompProfile", {}).get("type") != "RuntimeDefault":
         found.append("no seccomp profile")

@@ -20,7 +20,9 @@ def test_a_preset_renders_to_objects_with_names_of_their_own(combination: str, r
     names = [(doc["apiVersion"], doc["kind"], doc["metadata"]["name"]) for doc in docs]
     assert len(names) == len(set(names))
     assert all(name.startswith(release) for _, _, name in names)
-    assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"} <= {k for _, k, _ in names}
+    assert {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"} <= {
+        k for _, k, _ in names
+    }
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS)
@@ -77,11 +79,20 @@ def test_a_value_that_is_not_allowed_is_named(values: dict[str, Any], said: str)
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"services": {"asr": {"terminationGracePeriodSeconds": 74}}}, "services.asr: terminationGracePeriodSeconds is 74, but"),
-        ({"services": {"orchestrator": {"drain": {"graceSeconds": 3600}}}}, "services.orchestrator: .* calls would be cut off"),
+        (
+            {"services": {"asr": {"terminationGracePeriodSeconds": 74}}},
+            "services.asr: terminationGracePeriodSeconds is 74, but",
+        ),
+        (
+            {"services": {"orchestrator": {"drain": {"graceSeconds": 3600}}}},
+            "services.orchestrator: .* calls would be cut off",
+        ),
         ({"auth": {"existingSecret": ""}}, "auth.existingSecret is empty: name a Secret"),
         ({"models": {"source": "none"}}, "services.asr has init.command, but models.source is none"),
-        ({"services": {"tts": {"autoscaling": {"enabled": True, "minReplicas": 5}}}}, "minReplicas 5 is more than maxReplicas 4"),
+        (
+            {"services": {"tts": {"autoscaling": {"enabled": True, "minReplicas": 5}}}},
+            "minReplicas 5 is more than maxReplicas 4",
+        ),
         ({"ingress": {"enabled": True}}, "ingress.host is empty"),
         ({"coturn": {"enabled": True}}, "coturn.enabled needs webrtc.relaySecret"),
         ({"webrtc": {"enabled": True}, "services": {"orchestrator": {"replicas": 2}}}, "sessionAffinity=ClientIP"),
