@@ -194,9 +194,13 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-def gauge(cluster: Cluster, pod: Mapping[str, Any], name: str) -> float:
-    """A gauge of a pod's, as a scrape finds it."""
+def gauge(cluster: Cluster, pod: Mapping[str, Any], name: str, *, port: int = 9090, labels: str = "") -> float:
+    """A metric of a pod's, as a scrape finds it: the sum over its series, or the one with these labels."""
     meta = pod["metadata"]
-    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}:9090/proxy/metrics"
+    path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}:{port}/proxy/metrics"
     lines = cluster.kubectl("get", "--raw", path).splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.split()[0].partition("{")[0] == name)
+    return sum(
+        float(line.split()[-1])
+        for line in lines
+        if line.split()[0].partition("{")[0] == name and labels in line.split()[0]
+    )

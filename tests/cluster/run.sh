@@ -12,7 +12,7 @@ fi
 
 skip() { echo "tests/cluster SKIPPED: $1" >&2 && exit 0; }
 [ "$(id -u)" = 0 ] || skip "a cluster of its own needs root; or set KUBECONFIG to use yours"
-packages=(docker.io etcd-server iptables iproute2 mmdebstrap openssl)
+packages=(docker.io etcd-server iptables iproute2 mmdebstrap openssl coturn)
 missing=
 for program in dockerd etcd iptables ip mmdebstrap openssl; do
   command -v "$program" >/dev/null || missing+=" $program"

