@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "tests/deploy"))
+sys.path.insert(0, str(HERE.parent / "helm"))
 
 from charts import documents, preset_values  # noqa: E402
 

@@ -1,6 +1,5 @@
 """The chart as Helm renders it, by Helm's own SDK."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import helm_python
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "deploy/helm/antiphon"
+CHART = Path(__file__).resolve().with_name("antiphon")
 PRESETS = CHART / "presets"
 # As they are meant to be given to Helm, each with -f.
 COMBINATIONS: dict[str, tuple[str, ...]] = {
@@ -73,9 +71,3 @@ def pod_labels(docs: list[Document]) -> dict[str, dict[str, str]]:
         for doc in docs
         if doc["kind"] in ("Pod", "Deployment")
     }
-
-
-def packaged(values: Mapping[str, Any], folder: Path) -> str:
-    """The chart as one file, with its boards and rules in it; its digest."""
-    with tempfile.TemporaryDirectory():
-        return str(helm_python.package(str(CHART), destination=str(folder)))
