@@ -134,7 +134,8 @@ async def test_a_tool_is_called_once_and_its_result_is_spoken(hello: Path, monke
 
     (turn,) = call.turns
     assert (turn.outcome, turn.answered) == ("answered", "It is late.")
-    assert (told["tools"], told["llm_calls"]) == (["get_time"], 2)
+    # On a busy machine an answer may have been begun too early, and withdrawn: that is one call more.
+    assert (told["tools"], told["llm_calls"] - told["dropped"]) == (["get_time"], 2)
     assert [stage.name for stage in turn.stages] == [
         "pause", "verdict", "transcript", "llm", "tool", "llm", "clause", "tts", "transport",
     ]  # fmt: skip

@@ -103,6 +103,7 @@ async def test_a_tool_that_takes_long_is_bridged_by_a_filler(monkeypatch: pytest
     agent = EVE.model_copy(update={"tools": ("brew",), "filler_after_s": 0.3})
     async with calling(agent) as (_, caller, said):
         report = await caller.turn()
-        assert (report["outcome"], report["tools"], report["llm_calls"]) == ("answered", ["brew"], 2)
+        assert (report["outcome"], report["tools"]) == ("answered", ["brew"])
+        assert report["llm_calls"] - report["dropped"] == 2
         assert report["v2v_ms"] < 1000  # the filler is heard before the tool is done
         assert said.now() == ["Your tea is ready."]
