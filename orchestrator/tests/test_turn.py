@@ -280,10 +280,11 @@ async def test_the_service_takes_over_again_when_it_is_back_and_so_do_the_local_
                 await at.hear(silence(1000))
                 await at.down.until(VADUserStoppedSpeakingFrame)
                 before = len(at.down.of(VADUserStartedSpeakingFrame))
+                stopped = len(at.down.of(VADUserStoppedSpeakingFrame))
                 await at.hear(tone(60))  # too short for any ear but the stub's
                 await at.down.until(VADUserStartedSpeakingFrame, before + 1)
                 await at.hear(silence(400))
-                await at.down.until(VADUserStoppedSpeakingFrame, len(at.down.of(VADUserStoppedSpeakingFrame)) + 1)
+                await at.down.until(VADUserStoppedSpeakingFrame, stopped + 1)
             await settles(lambda: not connected(processor))
             before = len(at.down.of(VADUserStartedSpeakingFrame))
             await at.hear(silence(500) + speech + silence(1000))
