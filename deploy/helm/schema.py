@@ -85,6 +85,34 @@ SERVICE = closed(
 )
 
 
+def _reached() -> dict[str, Schema]:
+    """What says how callers reach the platform."""
+    return {
+        "orchestratorService": closed(
+            type=one_of("ClusterIP", "NodePort", "LoadBalancer"), sessionAffinity=one_of("None", "ClientIP")
+        ),
+        "ingress": closed(
+            enabled=YES_NO, className=TEXT, host=TEXT, tlsSecret=TEXT, annotations=TEXTS, allowedOrigins=WORDS
+        ),
+        "webrtc": closed(
+            enabled=YES_NO,
+            iceServers={"type": "array", "items": {"type": "string", "pattern": "^(stuns?|turns?):"}},
+            relaySecret=TEXT,
+            relaySecretKey=TEXT,
+        ),
+        "coturn": closed(
+            enabled=YES_NO,
+            image=TEXT,
+            realm=TEXT,
+            serviceType=one_of("ClusterIP", "NodePort", "LoadBalancer"),
+            serviceAnnotations=TEXTS,
+            minPort=PORT,
+            maxPort=PORT,
+            resources=RESOURCES,
+        ),
+    }
+
+
 def schema() -> Schema:
     service = {"$ref": "#/$defs/service"}
     values = closed(
@@ -112,28 +140,7 @@ def schema() -> Schema:
         ),
         defaults=service,
         services=closed(**dict.fromkeys(SERVICES, service)),
-        orchestratorService=closed(
-            type=one_of("ClusterIP", "NodePort", "LoadBalancer"), sessionAffinity=one_of("None", "ClientIP")
-        ),
-        ingress=closed(
-            enabled=YES_NO, className=TEXT, host=TEXT, tlsSecret=TEXT, annotations=TEXTS, allowedOrigins=WORDS
-        ),
-        webrtc=closed(
-            enabled=YES_NO,
-            iceServers={"type": "array", "items": {"type": "string", "pattern": "^(stuns?|turns?):"}},
-            relaySecret=TEXT,
-            relaySecretKey=TEXT,
-        ),
-        coturn=closed(
-            enabled=YES_NO,
-            image=TEXT,
-            realm=TEXT,
-            serviceType=one_of("ClusterIP", "NodePort", "LoadBalancer"),
-            serviceAnnotations=TEXTS,
-            minPort=PORT,
-            maxPort=PORT,
-            resources=RESOURCES,
-        ),
+        **_reached(),
         networkPolicy=closed(enabled=YES_NO, callers=OBJECTS, prometheus=OBJECTS, downloads=YES_NO),
         telemetry=closed(
             otlpUrl={"type": "string", "pattern": r"^(https?://\S+)?$"},

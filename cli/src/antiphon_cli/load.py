@@ -74,15 +74,10 @@ def load_command(  # noqa: PLR0913  # a command's options
     )
     goal = Goal(slo_ms, failed)
     found = _found(plan, goal, processes, most if knee else 0)
-    if found.levels:
-        report.print_knee(found.levels, goal, found.knee, cores, out)
-    else:
-        report.print_loaded(found.loaded, out)
+    _tell(found, goal, cores)
     report.save(report.content(found.levels, found.loaded, goal), json_)
     if html:
-        about = f"{url}, {transport.value}; {machine()}; {report.pacing_line(found.loaded)}"
-        write_html([one.loaded for one in found.levels] or [found.loaded], "Antiphon under load", about, html)
-        out.print(f"the page is {html}", highlight=False)
+        _draw(found, f"{url}, {transport.value}", html)
     print(report.headline(found.loaded, found.levels, found.knee))
     if not (found.knee if found.levels else score(found.loaded.rows, timeout).keeps(goal)):
         raise typer.Exit(1)
@@ -95,6 +90,19 @@ class _Found:
     loaded: Loaded
     levels: list[search.Level]
     knee: int = 0
+
+
+def _tell(found: _Found, goal: Goal, cores: float) -> None:
+    if found.levels:
+        report.print_knee(found.levels, goal, found.knee, cores, out)
+    else:
+        report.print_loaded(found.loaded, out)
+
+
+def _draw(found: _Found, called: str, page: Path) -> None:
+    about = f"{called}; {machine()}; {report.pacing_line(found.loaded)}"
+    write_html([one.loaded for one in found.levels] or [found.loaded], "Antiphon under load", about, page)
+    out.print(f"the page is {page}", highlight=False)
 
 
 def _found(plan: Plan, goal: Goal, processes: int, most: int) -> _Found:
