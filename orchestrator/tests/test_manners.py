@@ -22,8 +22,7 @@ from antiphon_orchestrator.agents import Agent, Phrases
 from antiphon_orchestrator.manners.manners import MOST_FAILURES, MOST_PROMPTS, Manners
 from antiphon_orchestrator.manners.phrases import DEFAULTS, Line, Occasion, PhraseBook, lines_of
 from antiphon_orchestrator.manners.spokesman import Patience, SayFrame, Spokesman
-from antiphon_orchestrator.services.frames import AnswerOverdueFrame
-from antiphon_orchestrator.timeline import Outcome, Turn
+from antiphon_orchestrator.services.frames import AnswerOverdueFrame, AnswerOwedFrame
 from antiphon_orchestrator.turns.reply_gate import ReplyGate
 from antiphon_tts.backends.stub import word_ms
 
@@ -46,34 +45,31 @@ class Told:
     async def _hang_up(self) -> None:
         self.hung_up += 1
 
-    async def turn(self, outcome: Outcome, *, waiting: bool) -> None:
-        await self.manners.turn_over(Turn(1, outcome=outcome), waiting=waiting)
-
 
 async def test_a_caller_who_waits_in_vain_gets_an_apology_and_nobody_else() -> None:
     told = Told()
-    await told.turn("failed", waiting=True)
-    await told.turn("answered", waiting=False)
-    await told.turn("unanswered", waiting=False)
+    await told.manners.missed()
+    told.manners.answered()
+    told.manners.caller_spoke()
     assert told.said == [Occasion.APOLOGY]
 
 
 async def test_after_failures_in_a_row_the_agent_gives_up_and_an_answer_begins_the_count_again() -> None:
     told = Told()
     for _ in range(MOST_FAILURES - 1):
-        await told.turn("failed", waiting=True)
-    await told.turn("answered", waiting=False)
+        await told.manners.missed()
+    told.manners.answered()
     for _ in range(MOST_FAILURES - 1):
-        await told.turn("unanswered", waiting=True)
+        await told.manners.missed()
     assert told.hung_up == 0
-    await told.turn("failed", waiting=True)
+    await told.manners.missed()
     assert told.said[-1] is Occasion.FAREWELL and told.hung_up == 1
 
 
 async def test_a_silent_caller_is_asked_for_and_then_taken_for_gone() -> None:
     told = Told()
     await told.manners.idle()
-    await told.turn("answered", waiting=False)
+    told.manners.caller_spoke()
     for _ in range(MOST_PROMPTS + 1):
         await told.manners.idle()
     assert told.said == [Occasion.PROMPT] * (MOST_PROMPTS + 1) + [Occasion.GOODBYE] and told.hung_up == 1
@@ -119,12 +115,16 @@ async def test_a_phrase_that_could_not_be_spoken_is_tried_again() -> None:
 # How.
 
 
+async def never() -> None:
+    raise AssertionError("the agent hung up")
+
+
 @asynccontextmanager
 async def speaking(patience: Patience = NEVER, lines: Mapping[Occasion, Line] = LINES) -> AsyncIterator[Bot]:
     async with (
         stub("tts") as served,
         dialled("tts", served.target) as voices,
-        bot(Spokesman(PhraseBook(voices), lines, patience), ReplyGate()) as at,
+        bot(Spokesman(PhraseBook(voices), lines, patience, never), ReplyGate()) as at,
     ):
         yield at
 
@@ -152,7 +152,7 @@ async def test_it_does_not_speak_over_the_caller_nor_says_what_it_has_not_been_g
 
 async def test_a_phrase_that_has_to_be_learned_first_holds_nothing_up_and_is_said_before_the_end() -> None:
     # Dialling takes longer than anybody waits.
-    async with dialled("tts", NOWHERE) as voices, bot(Spokesman(PhraseBook(voices), LINES, NEVER)) as at:
+    async with dialled("tts", NOWHERE) as voices, bot(Spokesman(PhraseBook(voices), LINES, NEVER, never)) as at:
         await at.send(SayFrame(occasion=Occasion.APOLOGY), InterruptionFrame())
         async with asyncio.timeout(1):
             await at.down.until(InterruptionFrame)
@@ -194,7 +194,7 @@ async def test_a_filler_ends_with_the_tool_or_an_interruption() -> None:
 
 async def test_an_answer_that_does_not_come_is_given_up() -> None:
     async with speaking(Patience(60, 0.1)) as at:
-        await at.send(UserStoppedSpeakingFrame())
+        await at.send(AnswerOwedFrame())
         overdue = await at.down.until(AnswerOverdueFrame)
         assert overdue.reason == "no answer within 0.1 s"
         await at.down.until(InterruptionFrame)
@@ -203,8 +203,8 @@ async def test_an_answer_that_does_not_come_is_given_up() -> None:
 @pytest.mark.parametrize("sign", ["heard", "interrupted"])
 async def test_an_answer_that_is_heard_or_interrupted_is_not_given_up(sign: str) -> None:
     async with speaking(Patience(60, 0.1)) as at:
-        await at.send(UserStoppedSpeakingFrame())
-        await at.down.until(UserStoppedSpeakingFrame)
+        await at.send(AnswerOwedFrame())
+        await at.down.until(AnswerOwedFrame)
         if sign == "heard":
             await at.send_up(BotStartedSpeakingFrame())
         else:
@@ -215,8 +215,8 @@ async def test_an_answer_that_is_heard_or_interrupted_is_not_given_up(sign: str)
 
 async def test_a_tools_time_is_not_the_answers() -> None:
     async with speaking(Patience(60, 0.1)) as at:
-        await at.send(UserStoppedSpeakingFrame())
-        await at.down.until(UserStoppedSpeakingFrame)
+        await at.send(AnswerOwedFrame())
+        await at.down.until(AnswerOwedFrame)
         await at.send(call(1))
         await asyncio.sleep(0.2)
         assert not at.down.of(AnswerOverdueFrame)

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pipecat.clocks.system_clock import SystemClock
-from pipecat.frames.frames import EndFrame, OutputTransportMessageUrgentFrame, TTSSpeakFrame
+from pipecat.frames.frames import ErrorFrame, OutputTransportMessageUrgentFrame, TTSSpeakFrame
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
+from .account import Account
 from .backends import Backends
+from .hang_up import HangUp
 from .ledger import Ledger
-from .manners.manners import Manners
 from .manners.phrases import Line, Occasion, PhraseBook, lines_of
-from .manners.spokesman import Patience, SayFrame, Spokesman
+from .manners.spokesman import Patience, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
@@ -50,29 +51,22 @@ async def converse(
     session.context = LLMContext(agent.messages(), tools=[TOOLS[name] for name in agent.tools])  # type: ignore[arg-type]
     recorder = AudioBufferProcessor(num_channels=2) if record_to else None
 
-    async def say(occasion: Occasion) -> None:
-        await worker.queue_frame(SayFrame(occasion=occasion))
-
-    async def hang_up() -> None:
-        session.end("agent")
-        await worker.queue_frame(EndFrame())
-
     lines = lines_of(agent)
-    manners = Manners(say, hang_up)
-    spokesman = Spokesman(backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s))
-    pipeline = build_pipeline(session, transport, backends, spokesman, manners.idle, recorder)
+    hang_up = HangUp(session)
+    spokesman = Spokesman(
+        backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s), hang_up.after_last_words
+    )
+    pipeline = build_pipeline(session, transport, backends, spokesman, recorder)
 
-    async def closed(turn: Turn, waiting: bool) -> None:
-        turn.apologized = waiting and Occasion.APOLOGY in lines
-        await on_turn(turn)
-        ledger.closed(turn)
-        message = {"type": "antiphon.turn", "turn": turn.to_json()}
+    async def send(message: dict[str, Any]) -> None:
         await worker.queue_frame(OutputTransportMessageUrgentFrame(message=message))
-        await manners.turn_over(turn, waiting=waiting)
 
     clock = SystemClock()
     ledger = Ledger(session, clock, on_empty)
-    observer = TimelineObserver(closed, ledger.empty, ledger.begun, on_underruns)
+    account = Account(ledger, on_turn, send, session.containment, apologizes=Occasion.APOLOGY in lines)
+    observer = TimelineObserver(
+        account.closed, account.empty, account.begun, on_underruns, containment=session.containment
+    )
     worker = PipelineWorker(
         pipeline,
         params=PARAMS.model_copy(),
@@ -84,10 +78,15 @@ async def converse(
     )
     session.worker = worker
     _handle_events(session, transport, worker, recorder, record_to)
+
+    async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
+        await spokesman.failed(error)
+
+    worker.add_event_handler("on_pipeline_error", on_error)
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     try:
-        async with _learning(backends.phrases, lines.values()):
+        async with hang_up, _learning(backends.phrases, lines.values()):
             await runner.run()
     finally:
         session.worker = None

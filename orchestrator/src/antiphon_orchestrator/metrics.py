@@ -15,6 +15,8 @@ M = TypeVar("M", Counter, Histogram)
 
 # The spans in which a caller of each service waits for its first answer.
 FIRST_ANSWERS = {"asr": "asr", "llm first token": "llm", "tts first audio": "tts"}
+# Instruments whose faults are contained.
+INSTRUMENTS = ("observer", "metrics", "traces", "ledger", "message")
 SERVICES = ("asr", "llm", "tts", "turn")
 # Who ended a call: the caller hung up, the agent said goodbye, this server stopped, or an error did.
 Ending = Literal["caller", "agent", "server", "error"]
@@ -52,6 +54,7 @@ class Metrics:
     ended: Counter
     empty: Counter
     loop_lag: Histogram
+    internal_errors: Counter
 
     @classmethod
     def register(cls, registry: CollectorRegistry) -> "Metrics":
@@ -98,6 +101,9 @@ class Metrics:
             empty=counter("empty_utterances", "Speech edges in which no words were heard."),
             loop_lag=histogram(
                 "event_loop_lag_seconds", "How late the process runs what is due, four times a second.", LAG_BUCKETS
+            ),
+            internal_errors=counter(
+                "internal_errors", "Exceptions in instruments of a call, which go on without them.", where=INSTRUMENTS
             ),
         )
 

@@ -23,12 +23,11 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
-from pipecat.services.llm_service import LLMService
-from pipecat.services.tts_service import TTSService
-from pipecat.utils.errors import ErrorCategory
 
 from .client_reports import underruns
+from .containment import Containment
 from .early import Early
+from .services.errors import breaks_answers
 from .services.frames import (
     AgentSilencedFrame,
     AnswerOverdueFrame,
@@ -77,8 +76,10 @@ class TimelineObserver(BaseObserver):
         on_empty: Callable[[int], None] | None = None,
         on_begin: Callable[[Turn, int], None] | None = None,
         on_underruns: Callable[[int], None] | None = None,
+        containment: Containment | None = None,
     ) -> None:
         super().__init__(observe_every_push=False)
+        self._containment = containment or Containment(lambda _: None)
         self._on_turn = on_turn
         self._on_empty = on_empty
         self._on_begin = on_begin
@@ -102,6 +103,11 @@ class TimelineObserver(BaseObserver):
         self._out_of_order = ""
 
     async def on_push_frame(self, data: FramePushed) -> None:
+        """Account for a frame. An exception here would end Pipecat's task of this observer for the whole call."""
+        with self._containment.contained("observer"):
+            await self._observe(data)
+
+    async def _observe(self, data: FramePushed) -> None:
         if data.frame.broadcast_sibling_id and data.frame.id > data.frame.broadcast_sibling_id:
             return  # the same event, on its way in the other direction
         if isinstance(data.frame, InputTransportMessageFrame):
@@ -136,6 +142,10 @@ class TimelineObserver(BaseObserver):
 
     async def finish(self) -> None:
         """The session is over: a turn that is still open got no answer, or only part of one."""
+        with self._containment.contained("observer"):
+            await self._finish()
+
+    async def _finish(self) -> None:
         if self._interrupted:
             await self._close(self._interrupted, "interrupted")
         turn, self._turn, self._interrupted = self._turn, None, None
@@ -224,7 +234,7 @@ class TimelineObserver(BaseObserver):
 
     async def _on_model(self, frame: Frame, now: int) -> None:
         turn, progress = self._turn, self._progress
-        if isinstance(frame, ErrorFrame) and _breaks_answers(frame):
+        if isinstance(frame, ErrorFrame) and breaks_answers(frame):
             for_good = frame.processor is not None and not frame.processor.is_usable
             self._out_of_order = frame.error if for_good else self._out_of_order
         if turn is None or turn.speech_end_ns is None:
@@ -255,7 +265,7 @@ class TimelineObserver(BaseObserver):
                 progress.texts_due += progress.has_text
                 turn.span("llm", self._llm_start_ns, now)
                 await self._settle(turn)
-            case ErrorFrame() if turn.heard and _breaks_answers(frame):
+            case ErrorFrame() if turn.heard and breaks_answers(frame):
                 await self._broken(turn, frame.error)
             case AnswerOverdueFrame() if turn.heard and not turn.first_audio_ns:
                 await self._broken(turn, frame.reason)
@@ -320,9 +330,3 @@ class TimelineObserver(BaseObserver):
             outcome, turn.error = "failed", self._out_of_order
         turn.outcome = outcome
         await self._on_turn(turn, waiting)
-
-
-def _breaks_answers(error: ErrorFrame) -> bool:
-    """Whether an answer is lost by it: not by a listening service, which recovers, nor by a tool that raised."""
-    speaks = isinstance(error.processor, LLMService | TTSService)
-    return speaks and error.category is not ErrorCategory.APPLICATION

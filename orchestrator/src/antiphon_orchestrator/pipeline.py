@@ -44,13 +44,12 @@ def build_pipeline(
     transport: BaseTransport,
     backends: Backends,
     spokesman: Spokesman,
-    on_idle: Callable[[], Awaitable[None]],
     recorder: AudioBufferProcessor | None = None,
 ) -> Pipeline:
-    """Caller in, agent out. `on_idle` is called when nobody has spoken for as long as the agent bears."""
+    """Caller in, agent out."""
     agent = session.agent
     interleaver = Interleaver(backends.device) if backends.device else None
-    memory = _memory(session, on_idle, may_speculate=interleaver is None)
+    memory = _memory(session, spokesman.manners.idle, may_speculate=interleaver is None)
     return Pipeline(
         [
             transport.input(),

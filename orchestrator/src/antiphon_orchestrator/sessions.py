@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from opentelemetry.trace import NoOpTracer
 from pipecat.transports.base_transport import BaseTransport
 
 from antiphon_runtime.calls import Call, working_for
 
 from .agents import Agent, Agents
 from .backends import Backends
+from .containment import Containment
 from .conversation import converse
 from .metrics import Metrics
 from .session import Session
@@ -59,6 +61,7 @@ class Sessions:
         self.agents = agents
         self._backends = backends
         self._metrics = metrics
+        self._containment = Containment(lambda where: metrics.internal_errors.labels(where).inc())
         self._places = places
         self._id_prefix = id_prefix
         self._record_dir = record_dir
@@ -91,19 +94,23 @@ class Sessions:
     def check(self, agent_name: str) -> Agent:
         """The named agent. Raises Draining, Full or UnknownAgent when a session with it could not begin now."""
         if self._closed:
-            self._metrics.refused.labels("draining").inc()
+            self._refused("draining")
             raise Draining("this process is about to stop: call again")
         agent = self.agents.get(agent_name)
         if agent is None:
-            self._metrics.refused.labels("unknown_agent").inc()
+            self._refused("unknown_agent")
             raise UnknownAgent(f"no agent {agent_name!r}: there are {', '.join(self.agents.names)}")
         if self._places.are_taken():
             raise self._full()
         return agent
 
     def _full(self) -> Full:
-        self._metrics.refused.labels("full").inc()
+        self._refused("full")
         return Full(f"all {self._places.count} conversations are taken")
+
+    def _refused(self, reason: str) -> None:
+        with self._containment.contained("metrics"):
+            self._metrics.refused.labels(reason).inc()
 
     @asynccontextmanager
     async def admitted(self, agent_name: str, session_id: str = "") -> AsyncIterator[Session]:
@@ -113,11 +120,14 @@ class Sessions:
         if place is None:  # another process was faster
             raise self._full()
         name, call = agent_name or self.agents.default, Call(session_id or self.new_id())
-        session = Session(call.session_id, name, agent, call, Traces(call, name, with_text=self._trace_text))
+        containment = self._containment.of_call(call.session_id)
+        traces = self._traces(call, name, containment)
+        session = Session(call.session_id, name, agent, call, traces, containment)
         self._active[session.session_id] = session
         self._empty.clear()
         self._tasks[session.session_id] = asyncio.current_task()
-        self._metrics.sessions.inc()
+        with containment.contained("metrics"):
+            self._metrics.sessions.inc()
         try:
             with working_for(call):
                 log.info("session %s begins (agent %s)", session.session_id, session.agent_name)
@@ -127,23 +137,34 @@ class Sessions:
             raise
         finally:
             session.end("server")
-            session.traces.end(session.ended or "server", len(session.turns))
-            self._metrics.ended.labels(session.ended).inc()
             self._places.give_back(place)
+            self._over(session)
+
+    def _traces(self, call: Call, name: str, containment: Containment) -> Traces:
+        with containment.contained("traces"):
+            return Traces(call, name, with_text=self._trace_text)
+        return Traces(call, name, tracer=NoOpTracer())
+
+    def _over(self, session: Session) -> None:
+        del self._active[session.session_id], self._tasks[session.session_id]
+        if not self._active:
+            self._empty.set()
+        self._ended[session.session_id] = session
+        if len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+        ended = session.ended or "server"
+        with session.containment.contained("traces"):
+            session.traces.end(ended, len(session.turns))
+        with session.containment.contained("metrics"):
+            self._metrics.ended.labels(ended).inc()
             self._metrics.sessions.dec()
-            del self._active[session.session_id], self._tasks[session.session_id]
-            if not self._active:
-                self._empty.set()
-            self._ended[session.session_id] = session
-            if len(self._ended) > REMEMBERED:
-                self._ended.popitem(last=False)
-            log.info(
-                "session %s ends after %s turns: %s",
-                session.session_id,
-                len(session.turns),
-                session.ended,
-                extra={"fields": {"session_id": session.session_id, "ended": session.ended}},
-            )
+        log.info(
+            "session %s ends after %s turns: %s",
+            session.session_id,
+            len(session.turns),
+            ended,
+            extra={"fields": {"session_id": session.session_id, "ended": ended}},
+        )
 
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""

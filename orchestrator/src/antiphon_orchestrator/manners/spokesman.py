@@ -2,15 +2,17 @@
 
 import asyncio
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
     CancelFrame,
     EndFrame,
+    ErrorFrame,
     Frame,
     FunctionCallCancelFrame,
     FunctionCallInProgressFrame,
@@ -28,13 +30,17 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
-from ..services.frames import AnswerOverdueFrame
+from ..services.frames import AnswerOverdueFrame, AnswerOwedFrame
 from ..services.speculation import mark_as_own
+from .answer_watch import Answer, AnswerWatch
+from .manners import Manners
 from .phrases import RATE_HZ, Line, Occasion, PhraseBook, Spoken
 
 MS = 1_000_000
 # Of a phrase that is not known and has to be spoken first.
 LEARN_S = 3.0
+# The transport tells upstream when the agent is heard.
+HEARD = (BotStartedSpeakingFrame, BotStoppedSpeakingFrame)
 
 
 @dataclass
@@ -60,11 +66,22 @@ class Spokesman(FrameProcessor):
     """Stands between the voice and the ReplyGate: says phrases, and watches over each turn's answer.
 
     A tool that takes long gets a filler. An answer that does not come is given up: the model and the voice are
-    interrupted, and AnswerOverdueFrame tells.
+    interrupted, and AnswerOverdueFrame tells. `manners` decides what is said of an answer that cannot come; nothing
+    outside the pipeline is needed for that but `failed`, which is told of services' errors.
     """
 
-    def __init__(self, book: PhraseBook, lines: Mapping[Occasion, Line], patience: Patience, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        book: PhraseBook,
+        lines: Mapping[Occasion, Line],
+        patience: Patience,
+        hang_up: Callable[[], Awaitable[None]],
+        **kwargs: Any,
+    ) -> None:
+        """`hang_up` ends the call once what was said before has been heard."""
         super().__init__(**kwargs)
+        self.manners = Manners(self._say_or_learn, hang_up)
+        self._answers = AnswerWatch()
         self._book = book
         self._lines = lines
         self._patience = patience
@@ -87,6 +104,20 @@ class Spokesman(FrameProcessor):
         elif isinstance(frame, BotStartedSpeakingFrame):
             await self._stop("watch")
         await self.push_frame(frame, direction)
+        if direction is FrameDirection.DOWNSTREAM or isinstance(frame, HEARD):
+            await self._conclude(self._answers.note(frame))
+
+    async def failed(self, error: ErrorFrame) -> None:
+        """A service reported an error, which may mean that no answer comes."""
+        await self._conclude(self._answers.failed(error))
+
+    async def _conclude(self, answer: Answer | None) -> None:
+        match answer:
+            case Answer.GIVEN:
+                self.manners.answered()
+            case Answer.MISSED:
+                await self._stop("watch")
+                await self.manners.missed()
 
     async def _note(self, frame: Frame) -> None:
         match frame:
@@ -94,6 +125,8 @@ class Spokesman(FrameProcessor):
                 self._caller_speaks = True
             case UserStoppedSpeakingFrame():
                 self._caller_speaks = False
+            case AnswerOwedFrame():
+                self.manners.caller_spoke()
                 await self._start("watch", self._give_up_late())
             case FunctionCallInProgressFrame():
                 self._tools.add(frame.tool_call_id)
@@ -104,7 +137,8 @@ class Spokesman(FrameProcessor):
                 self._tools.discard(frame.tool_call_id)
                 if not self._tools:
                     await self._stop("filler")
-                    await self._start("watch", self._give_up_late())
+                    if self._answers.owed:
+                        await self._start("watch", self._give_up_late())
             case EndFrame():
                 if saying := self._waits.get("say"):  # the last words
                     await asyncio.wait([saying])
@@ -134,8 +168,10 @@ class Spokesman(FrameProcessor):
     async def _give_up_late(self) -> None:
         await asyncio.sleep(self._patience.answer_s)
         await self.broadcast_frame(AnswerOverdueFrame, reason=f"no answer within {self._patience.answer_s:g} s")
+        missed = self._answers.overdue()
         await self._rest()
         await self.broadcast_interruption()
+        await self._conclude(missed)
 
     async def _say_or_learn(self, occasion: Occasion) -> None:
         line = self._lines.get(occasion)

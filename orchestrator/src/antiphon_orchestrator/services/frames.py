@@ -107,6 +107,17 @@ class OverlapEndedFrame(SystemFrame):
 
 
 @dataclass
+class AnswerOwedFrame(SystemFrame):
+    """The caller's turn is over, and an answer is owed: it had words, or their text could not be had.
+
+    Parameters:
+        error: Why no answer can come, "" when one can.
+    """
+
+    error: str = ""
+
+
+@dataclass
 class AnswerOverdueFrame(SystemFrame):
     """A turn has had no answer for too long, and what was under way of one is given up.
 

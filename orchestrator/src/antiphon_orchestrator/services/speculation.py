@@ -43,6 +43,10 @@ def mark_as_own(frame: Frame) -> None:
     frame.metadata[_OWN] = True
 
 
+def is_own(frame: Frame) -> bool:
+    return _OWN in frame.metadata
+
+
 class Withdrawals:
     """A processor's view of the answers that come through it, frame by frame.
 
@@ -79,4 +83,4 @@ class Withdrawals:
                 asked: int | None = frame.metadata.get(_ANSWERS)
                 self._dropping = asked is not None and asked < self._withdrawn
                 self._asked = None if self._dropping or self._turn_over else asked
-        return self._dropping and isinstance(frame, ANSWER) and _OWN not in frame.metadata
+        return self._dropping and isinstance(frame, ANSWER) and not is_own(frame)

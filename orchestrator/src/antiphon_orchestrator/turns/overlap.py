@@ -23,6 +23,7 @@ from pipecat.turns.user_start import BaseUserTurnStartStrategy
 from ..services.frames import (
     AgentSilencedFrame,
     AnswerOverdueFrame,
+    AnswerOwedFrame,
     EmptyUtteranceFrame,
     OverlapEndedFrame,
     PauseTextFrame,
@@ -47,6 +48,8 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
         self._playout = playout
         self._in_turn = False
         self._has_words = False
+        # Why the turn's text could not be had.
+        self._text_error = ""
         self._answering = False
         self._agent_speaking = False
         self._paused_in_vain = False
@@ -62,11 +65,16 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
 
     async def handle_user_turn_started(self) -> None:
         self._in_turn, self._has_words, self._paused_in_vain = True, False, False
+        self._text_error = ""
 
     async def handle_user_turn_stopped(self) -> None:
         self._in_turn, self._answering = False, self._has_words
+        if self._has_words or self._text_error:
+            await self.broadcast_frame(AnswerOwedFrame, error="" if self._has_words else self._text_error)
 
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
+        if self._playout.parting:
+            return ProcessFrameResult.STOP
         match frame:
             case BotStartedSpeakingFrame():
                 self._agent_speaking = True
@@ -78,8 +86,11 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
                 self._answering = False
             case AnswerOverdueFrame():
                 self._answering = False
-            case TranscriptionFrame() | EmptyUtteranceFrame():
-                return await self._understood(getattr(frame, "text", ""))
+            case TranscriptionFrame():
+                return await self._understood(frame.text)
+            case EmptyUtteranceFrame():
+                self._text_error = frame.error
+                return await self._understood("")
             case _ if not self._in_turn:
                 await self._on_speech(frame)
         return ProcessFrameResult.CONTINUE

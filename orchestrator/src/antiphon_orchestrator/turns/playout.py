@@ -29,6 +29,8 @@ class Playout(BaseAudioFilter):
         self._left_bytes = 0
         self._ended = True
         self._said: list[str] = []
+        # The agent says its last words: the caller's speech no longer stops them.
+        self.parting = False
 
     async def start(self, sample_rate: int) -> None:
         self._rate_hz = sample_rate
@@ -79,6 +81,11 @@ class Playout(BaseAudioFilter):
     def drop(self) -> None:
         """Nothing more of the reply is heard."""
         self._dropping, self._left_bytes, self._ended = True, 0, True
+        self.resume()
+
+    def part(self) -> None:
+        """What is said from now on is the end of the call."""
+        self.parting = True
         self.resume()
 
     def begin(self) -> None:
