@@ -6,8 +6,8 @@ A fault in any of these is contained: the call does not depend on them.
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .containment import Containment
 from .ledger import Ledger
+from .session import Session
 from .timeline import Turn
 
 
@@ -16,18 +16,17 @@ class Account:
 
     def __init__(
         self,
+        session: Session,
         ledger: Ledger,
-        on_turn: Callable[[Turn], Awaitable[None]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
-        containment: Containment,
         *,
         apologizes: bool,
     ) -> None:
         """`send` sends a message to the caller's client; `apologizes`: the agent says sorry for a missing answer."""
         self._ledger = ledger
-        self._on_turn = on_turn
         self._send = send
-        self._containment = containment
+        self._metrics = session.metrics
+        self._containment = session.containment
         self._apologizes = apologizes
 
     def begun(self, turn: Turn, start_ns: int) -> None:
@@ -39,13 +38,13 @@ class Account:
         """The turn had no words."""
         with self._containment.contained("traces"):
             self._ledger.empty(turn_id)
+        self._metrics.empty_utterance()
 
     async def closed(self, turn: Turn, waiting: bool) -> None:
         """The turn is over. `waiting`: the caller waited in vain for its answer."""
         contained = self._containment.contained
         turn.apologized = waiting and self._apologizes
-        with contained("metrics"):
-            await self._on_turn(turn)
+        self._metrics.turn(turn)
         with contained("ledger"):
             self._ledger.closed(turn)
         with contained("message"):

@@ -2,7 +2,7 @@
 
 import asyncio
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
 from .account import Account
+from .audio_gaps import GapFiller
 from .backends import Backends
 from .hang_up import HangUp
 from .ledger import Ledger
@@ -24,7 +25,6 @@ from .manners.spokesman import Patience, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
-from .timeline import Turn
 from .tools import TOOLS, Resources, read_knowledge
 
 PARAMS = PipelineParams(
@@ -41,9 +41,6 @@ async def converse(
     transport: BaseTransport,
     backends: Backends,
     *,
-    on_turn: Callable[[Turn], Awaitable[None]],
-    on_empty: Callable[[], None] | None = None,
-    on_underruns: Callable[[int], None] | None = None,
     record_to: Path | None = None,
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
@@ -56,16 +53,21 @@ async def converse(
     spokesman = Spokesman(
         backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s), hang_up.after_last_words
     )
-    pipeline = build_pipeline(session, transport, backends, spokesman, recorder)
+    gaps = GapFiller(on_filled=session.metrics.audio_gap, on_dropped=session.metrics.audio_dropped)
+    pipeline = build_pipeline(session, transport, backends, gaps, spokesman, recorder)
 
     async def send(message: dict[str, Any]) -> None:
         await worker.queue_frame(OutputTransportMessageUrgentFrame(message=message))
 
     clock = SystemClock()
-    ledger = Ledger(session, clock, on_empty)
-    account = Account(ledger, on_turn, send, session.containment, apologizes=Occasion.APOLOGY in lines)
+    account = Account(session, Ledger(session, clock), send, apologizes=Occasion.APOLOGY in lines)
     observer = TimelineObserver(
-        account.closed, account.empty, account.begun, on_underruns, containment=session.containment
+        account.closed,
+        account.empty,
+        account.begun,
+        session.metrics.underruns,
+        was_cut_off=session.was_cut_off,
+        containment=session.containment,
     )
     worker = PipelineWorker(
         pipeline,

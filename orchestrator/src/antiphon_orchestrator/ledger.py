@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 from pipecat.clocks.base_clock import BaseClock
@@ -16,10 +15,9 @@ log = logging.getLogger(__name__)
 class Ledger:
     """Told of each turn as it begins and as it closes, on the pipeline's clock."""
 
-    def __init__(self, session: Session, clock: BaseClock, on_empty: Callable[[], None] | None = None) -> None:
+    def __init__(self, session: Session, clock: BaseClock) -> None:
         self._session = session
         self._clock = clock
-        self._on_empty = on_empty
 
     def begun(self, turn: Turn, start_ns: int) -> None:
         """Speech of the turn began."""
@@ -28,8 +26,6 @@ class Ledger:
     def empty(self, turn_id: int) -> None:
         """There were no words in it."""
         self._session.traces.turn_is_none(turn_id)
-        if self._on_empty:
-            self._on_empty()
 
     def closed(self, turn: Turn) -> None:
         self._session.turns.append(turn)

@@ -55,6 +55,8 @@ class Metrics:
     empty: Counter
     loop_lag: Histogram
     internal_errors: Counter
+    audio_gap: Counter
+    audio_dropped: Counter
 
     @classmethod
     def register(cls, registry: CollectorRegistry) -> "Metrics":
@@ -102,6 +104,8 @@ class Metrics:
             loop_lag=histogram(
                 "event_loop_lag_seconds", "How late the process runs what is due, four times a second.", LAG_BUCKETS
             ),
+            audio_gap=counter("audio_gap_seconds", "Silence put in the place of callers' audio that did not come."),
+            audio_dropped=counter("audio_dropped_seconds", "Callers' audio that came too late to be heard."),
             internal_errors=counter(
                 "internal_errors", "Exceptions in instruments of a call, which go on without them.", where=INSTRUMENTS
             ),

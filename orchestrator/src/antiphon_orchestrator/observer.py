@@ -33,6 +33,7 @@ from .services.frames import (
     AnswerOverdueFrame,
     CommitTurnFrame,
     EmptyUtteranceFrame,
+    LateAudioFrame,
     OverlapEndedFrame,
     SpeechPausedFrame,
     TurnVerdictFrame,
@@ -43,6 +44,8 @@ from .timeline import Outcome, Turn
 MS = 1_000_000
 # Speech that goes on this soon after a commit, before its text has come, is the same turn: it was committed too early.
 RESUME_NS = 1000 * MS
+# Speech that begins this soon after late audio is itself late.
+STALL_NS = 500 * MS
 
 
 @dataclass(slots=True)
@@ -67,7 +70,7 @@ class TimelineObserver(BaseObserver):
     A turn closes when its answer has been spoken and remembered, when the caller interrupts it, when a service
     fails, or when the session ends. `on_begin` gets it whenever speech of it begins, and when that did. An utterance
     without words is no turn: `on_empty` hears of it, and its id is used again. `on_underruns` hears how many gaps the
-    caller's player reports.
+    caller's player reports. `was_cut_off`: the caller has hung up in the middle of a reply.
     """
 
     def __init__(
@@ -76,9 +79,11 @@ class TimelineObserver(BaseObserver):
         on_empty: Callable[[int], None] | None = None,
         on_begin: Callable[[Turn, int], None] | None = None,
         on_underruns: Callable[[int], None] | None = None,
+        was_cut_off: Callable[[], bool] = lambda: False,
         containment: Containment | None = None,
     ) -> None:
         super().__init__(observe_every_push=False)
+        self._was_cut_off = was_cut_off
         self._containment = containment or Containment(lambda _: None)
         self._on_turn = on_turn
         self._on_empty = on_empty
@@ -95,6 +100,7 @@ class TimelineObserver(BaseObserver):
         self._pauses: dict[int, int] = {}
         self._stopped_ns = 0
         self._committed_ns = 0
+        self._late_audio_ns: int | None = None
         self._awaiting_text = False
         self._llm_start_ns = 0
         self._tool_start_ns = 0
@@ -158,6 +164,10 @@ class TimelineObserver(BaseObserver):
                 await self._speech_started(now - round(frame.start_secs * 1e9), now)
             case SpeechPausedFrame():
                 self._pauses[frame.sample] = frame.speech_end_ns
+            case LateAudioFrame():
+                self._late_audio_ns = now
+                if self._turn and self._turn.first_audio_ns is None:
+                    self._turn.stalled = True
             case TurnVerdictFrame() if self._turn:
                 name = f"verdict@{frame.silence_ms}"
                 self._turn.span(name, now - round(frame.compute_ms * MS), now)
@@ -185,7 +195,9 @@ class TimelineObserver(BaseObserver):
                 await self._interrupt(turn)
                 turn = None
         if turn is None:
-            self._turn = Turn(self._next_id)
+            late_ns = self._late_audio_ns
+            self._turn = Turn(self._next_id, stalled=late_ns is not None and start_ns <= late_ns + STALL_NS)
+            self._late_audio_ns = None
             self._next_id += 1
             self._progress = _Progress()
             self._pauses.clear()
@@ -206,13 +218,18 @@ class TimelineObserver(BaseObserver):
         if self._interrupted:  # none of it was heard, or it would have been remembered by now
             turn, self._interrupted = self._interrupted, None
             await self._close(turn, "interrupted")
+        spoken_ns = now - round(frame.silence_ms * MS)
+        end_ns = min(self._pauses.get(frame.sample, now), spoken_ns)
+        if self._turn and self._turn.speech_end_ns is not None:
+            # Words that come late begin a turn of their own after its speech was taken for none.
+            await self._speech_started(end_ns, now)
         if self._turn is None:
             return
         self._committed_ns = now
         self._awaiting_text = True
         self._turn.commit_reason, self._turn.held_for = frame.reason, frame.held_for
         self._turn.audio_late_ms = frame.audio_late_ms
-        self._turn.speech_end_ns = self._pauses.get(frame.sample, now)
+        self._turn.speech_end_ns = end_ns
         self._turn.stages.clear()
         self._turn.stage("pause", min(self._stopped_ns, now))
         self._turn.stage("verdict", now)
@@ -323,10 +340,13 @@ class TimelineObserver(BaseObserver):
         """Of a turn that ends now."""
         if turn.first_audio_ns is None or not self._progress.over:
             return "interrupted"
-        return "failed" if turn.error else "answered"
+        if turn.error:
+            return "failed"
+        return "stalled" if turn.stalled else "answered"
 
     async def _close(self, turn: Turn, outcome: Outcome, *, waiting: bool = False) -> None:
         if outcome == "unanswered" and self._out_of_order:
             outcome, turn.error = "failed", self._out_of_order
-        turn.outcome = outcome
+        heard = turn.first_audio_ns is not None and outcome in ("answered", "stalled", "interrupted")
+        turn.outcome = "hung_up" if heard and self._was_cut_off() else outcome
         await self._on_turn(turn, waiting)

@@ -17,6 +17,7 @@ from pipecat.utils.context.llm_context_summarization import (
 )
 
 from .agents import Agent
+from .audio_gaps import GapFiller
 from .backends import Backends
 from .interleaving import Interleaver
 from .manners.spokesman import Spokesman
@@ -43,6 +44,7 @@ def build_pipeline(
     session: Session,
     transport: BaseTransport,
     backends: Backends,
+    gaps: GapFiller,
     spokesman: Spokesman,
     recorder: AudioBufferProcessor | None = None,
 ) -> Pipeline:
@@ -53,6 +55,7 @@ def build_pipeline(
     return Pipeline(
         [
             transport.input(),
+            gaps,
             *_ears(session, backends, passthrough=recorder is not None),
             memory.user(),
             SpeculativeLLMService(

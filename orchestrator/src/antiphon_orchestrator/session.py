@@ -9,6 +9,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from antiphon_runtime.calls import Call
 
 from .agents import Agent
+from .call_metrics import CallMetrics
 from .containment import Containment
 from .metrics import Ending
 from .timeline import Turn
@@ -17,6 +18,8 @@ from .turns.playout import Playout
 
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
+# Of a reply, less than this left to be heard is nothing.
+TAIL_MS = 100.0
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class Session:
     call: Call
     traces: Traces
     containment: Containment
+    metrics: CallMetrics
     ended: Ending | None = None
     turns: list[Turn] = field(default_factory=list)
     context: LLMContext = field(default_factory=LLMContext)
@@ -39,6 +43,11 @@ class Session:
     def end(self, by: Ending) -> None:
         """Notes who ended it; whoever is first did."""
         self.ended = self.ended or by
+
+    def was_cut_off(self) -> bool:
+        """Return True if the caller hung up while some of the agent's reply was still to be heard."""
+        left_ms = self.playout.left_ms
+        return self.ended == "caller" and (left_ms is None or left_ms > TAIL_MS)
 
     async def hang_up(self) -> None:
         """Ends the conversation from our side."""

@@ -15,11 +15,11 @@ from antiphon_runtime.calls import Call, working_for
 
 from .agents import Agent, Agents
 from .backends import Backends
+from .call_metrics import CallMetrics
 from .containment import Containment
 from .conversation import converse
 from .metrics import Metrics
 from .session import Session
-from .timeline import Turn
 from .tracing import Traces
 from .usual import Usual
 from .workers.places import Places
@@ -122,7 +122,8 @@ class Sessions:
         name, call = agent_name or self.agents.default, Call(session_id or self.new_id())
         containment = self._containment.of_call(call.session_id)
         traces = self._traces(call, name, containment)
-        session = Session(call.session_id, name, agent, call, traces, containment)
+        metrics = CallMetrics(self._metrics, self._usual, containment)
+        session = Session(call.session_id, name, agent, call, traces, containment, metrics)
         self._active[session.session_id] = session
         self._empty.clear()
         self._tasks[session.session_id] = asyncio.current_task()
@@ -169,15 +170,7 @@ class Sessions:
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""
         record_to = self._record_dir / f"{session.session_id}.wav" if self._record_dir else None
-        await converse(
-            session,
-            transport,
-            self._backends,
-            on_turn=self._count,
-            on_empty=self._metrics.empty.inc,
-            on_underruns=self._metrics.underruns.inc,
-            record_to=record_to,
-        )
+        await converse(session, transport, self._backends, record_to=record_to)
 
     async def drain(self, drain_s: float, grace_s: float) -> None:
         """Takes new conversations for another `drain_s`, then none, and waits up to `grace_s` for the last to end."""
@@ -195,7 +188,3 @@ class Sessions:
         tasks = [task for task in self._tasks.values() if task]
         await asyncio.gather(*(session.hang_up() for session in self._active.values()))
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _count(self, turn: Turn) -> None:
-        self._usual.explain(turn)
-        self._metrics.observe(turn)

@@ -8,7 +8,7 @@ tile the voice-to-voice time exactly.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-Outcome = Literal["answered", "interrupted", "unanswered", "failed"]
+Outcome = Literal["answered", "interrupted", "hung_up", "stalled", "unanswered", "failed"]
 # Within this of the recent median, a turn is as fast as usual.
 MUCH = 1.1
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -67,6 +67,8 @@ class Turn:
     false_interruptions: int = 0
     # How far the caller's audio lagged when the turn was committed.
     audio_late_ms: float = 0.0
+    # Whether the line stalled within it: no latency can be told then.
+    stalled: bool = False
     trace_id: str = ""
     # What made it slower than usual, and the same for people.
     slowed_by: Slowed | None = None
@@ -99,8 +101,8 @@ class Turn:
 
     @property
     def v2v_ms(self) -> float | None:
-        """From the caller's last sample to the agent's first, None when there was no answer."""
-        if self.first_audio_ns is None or self.speech_end_ns is None:
+        """From the caller's last sample to the agent's first, None when there was no answer, or the line stalled."""
+        if self.first_audio_ns is None or self.speech_end_ns is None or self.stalled:
             return None
         return (self.first_audio_ns - self.speech_end_ns) / 1e6
 

@@ -19,7 +19,9 @@ class Usual:
 
     def explain(self, turn: Turn) -> None:
         """Notes in the turn what slowed it, against those before it. An answered one becomes part of what is usual."""
-        slowed = self._slowed(turn) if turn.v2v_ms is not None and len(self._v2v) >= FEWEST_TURNS else None
+        slowed = (
+            self._slowed(turn) if turn.stages and turn.v2v_ms is not None and len(self._v2v) >= FEWEST_TURNS else None
+        )
         turn.slowed_by, turn.why = slowed, sentence(turn, slowed)
         if turn.v2v_ms is not None and turn.outcome == "answered":
             self._v2v.append(turn.v2v_ms)
@@ -35,10 +37,12 @@ class Usual:
 
 def sentence(turn: Turn, slowed: Slowed | None) -> str:
     """Why the turn took as long as it did, for people."""
+    if turn.stalled:
+        return f"It was {turn.outcome}, and the caller's audio stalled within it: its time cannot be told."
     if turn.v2v_ms is None:
         return f"It was {turn.outcome}: {turn.error or 'the agent was not heard'}."
     if slowed is None:
-        longest, ms = max(turn.stage_ms.items(), key=lambda one: one[1])
+        longest, ms = max(turn.stage_ms.items(), key=lambda one: one[1], default=("the line", turn.v2v_ms))
         return (
             f"It took {turn.v2v_ms:.0f} ms, the most of it in {longest} ({ms:.0f} ms); what is usual is not known yet."
         )

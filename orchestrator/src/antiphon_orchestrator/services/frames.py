@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 from pipecat.frames.frames import DataFrame, SystemFrame
 
+# In an InputAudioRawFrame's metadata: by how many milliseconds it came later than the promptest one of late.
+AUDIO_LATE_MS = "antiphon.audio_late_ms"
+
+
+@dataclass
+class LateAudioFrame(SystemFrame):
+    """Audio that follows had been missed, and silence was heard in its place: the caller's line had stalled."""
+
 
 @dataclass
 class SpeechPausedFrame(SystemFrame):
@@ -64,12 +72,14 @@ class CommitTurnFrame(SystemFrame):
     Parameters:
         reason: Why, in the turn policy's words.
         held_for: What the policy last waited for in this pause, "" when for nothing but time.
+        silence_ms: How long the caller has been silent, counted in audio.
         audio_late_ms: How far the caller's audio lagged.
     """
 
     sample: int = 0
     reason: str = ""
     held_for: str = ""
+    silence_ms: float = 0.0
     audio_late_ms: float = 0.0
 
 

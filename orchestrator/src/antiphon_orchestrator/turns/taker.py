@@ -1,6 +1,5 @@
 """The place in the pipeline where a caller's turn is committed."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +11,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from ..ingress import IngressLag
-from ..services.frames import CommitTurnFrame, PauseTextFrame, SpeechPausedFrame, TurnVerdictFrame
+from ..services.frames import AUDIO_LATE_MS, CommitTurnFrame, PauseTextFrame, SpeechPausedFrame, TurnVerdictFrame
 from .policy import Pause, TurnPolicy
 
 
@@ -32,8 +30,7 @@ class TurnTaker(FrameProcessor):
     def __init__(self, policy: TurnPolicy, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._policy = policy
-        self._ingress = IngressLag()
-        self._late_s = 0.0
+        self._late_ms = 0.0
         self._heard_samples = 0
         self._rate_hz = 16_000
         # The turn that is open: its newest pause, and whether the caller has stopped in it.
@@ -47,7 +44,7 @@ class TurnTaker(FrameProcessor):
                 case InputAudioRawFrame():
                     self._rate_hz = frame.sample_rate
                     self._heard_samples += len(frame.audio) // 2
-                    self._late_s = self._ingress.arrived(self._heard_samples / self._rate_hz, time.monotonic())
+                    self._late_ms = frame.metadata.get(AUDIO_LATE_MS, 0.0)
                 case VADUserStartedSpeakingFrame():
                     self._pause, self._stopped = None, False
                 case SpeechPausedFrame():
@@ -76,5 +73,6 @@ class TurnTaker(FrameProcessor):
             sample=pause.sample,
             reason=decision.reason,
             held_for=pause.held_for,
-            audio_late_ms=self._late_s * 1000,
+            silence_ms=silence_ms,
+            audio_late_ms=self._late_ms,
         )

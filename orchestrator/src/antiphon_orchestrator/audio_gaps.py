@@ -1,0 +1,251 @@
+"""Keeps the caller's audio in step with the wall clock: fills gaps with silence, bounds what comes late."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pipecat.frames.frames import CancelFrame, EndFrame, Frame, InputAudioRawFrame, StartFrame
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+
+from .ingress import IngressLag
+from .services.frames import AUDIO_LATE_MS, LateAudioFrame
+
+BYTES_PER_SAMPLE = 2
+PIECE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class GapPolicy:
+    """Bounds on gaps and bursts in a caller's audio, in seconds.
+
+    Audio that is missing for `patience_s`, beyond the length of the frames that the caller sends, is taken for silence:
+    more than what networks usually delay, less than what a listener notices in an answer. Late audio is passed on at
+    once up to `burst_s`, and from then at `catch_up` times its own speed; of more than `backlog_s` the oldest goes.
+    `late_s` of late audio within `late_s` of each other are a stalled line. A clock slower than ours by `drift` leaves
+    no gap.
+    """
+
+    patience_s: float = 0.3
+    burst_s: float = 0.5
+    catch_up: float = 4.0
+    backlog_s: float = 5.0
+    late_s: float = 0.25
+    drift: float = 0.02
+
+
+class IngressClock:
+    """Compares the audio that has come with the time that has passed. Times are seconds of a monotonic clock."""
+
+    def __init__(self, policy: GapPolicy, now_s: float) -> None:
+        self._policy = policy
+        self._at_s = now_s
+        # Audio that is missing, and silence in its place that may still come as late audio.
+        self._missing_s = 0.0
+        self._replaced_s = 0.0
+        self._in_gap = False
+        self._heard_any = False
+        self._lengths: deque[float] = deque([PIECE_S], maxlen=8)
+        self._late_s = 0.0
+        self._late_at_s = -1e9
+
+    def _advance(self, now_s: float) -> None:
+        passed_s, self._at_s = max(0.0, now_s - self._at_s), now_s
+        leak = 0.0 if self._in_gap else min(self._missing_s, self._policy.drift * passed_s)
+        self._missing_s += passed_s - leak
+
+    def arrived(self, length_s: float, now_s: float) -> bool:
+        """Take note of audio. Return True if it comes late, in the place of what was filled, as of a stalled line."""
+        self._advance(now_s)
+        if not self._heard_any:  # a line takes its time to begin, and has not stalled
+            self._heard_any, self._replaced_s = True, 0.0
+        self._lengths.append(length_s)
+        self._in_gap = False
+        self._missing_s -= length_s
+        if self._missing_s >= 0:
+            return False
+        late_s, self._missing_s = min(-self._missing_s, self._replaced_s), 0.0
+        self._replaced_s -= late_s
+        if now_s - self._late_at_s > self._policy.late_s:
+            self._late_s = 0.0
+        if late_s > 0:
+            self._late_s, self._late_at_s = self._late_s + late_s, now_s
+        return self._late_s >= self._policy.late_s and late_s > 0
+
+    @property
+    def _threshold_s(self) -> float:
+        return PIECE_S if self._in_gap else self._policy.patience_s + max(self._lengths)
+
+    def due_in_s(self, now_s: float) -> float:
+        """Seconds until silence is due, if no audio comes before; 0 when it is."""
+        self._advance(now_s)
+        return max(0.0, self._threshold_s - self._missing_s)
+
+    def fill(self, now_s: float) -> int:
+        """Return the number of 20 ms pieces of silence to insert now, and take them for audio."""
+        if self.due_in_s(now_s) > 0:
+            return 0
+        pieces = int(self._missing_s / PIECE_S + 1e-9)
+        filled_s = pieces * PIECE_S
+        self._missing_s -= filled_s
+        self._replaced_s += filled_s
+        self._in_gap = True
+        return pieces
+
+    @property
+    def in_gap(self) -> bool:
+        return self._in_gap
+
+
+class Backlog:
+    """Audio that waits for its turn: bounded, and let out faster than real time but not all at once."""
+
+    def __init__(self, policy: GapPolicy, bytes_per_s: int, now_s: float) -> None:
+        self._policy = policy
+        self._bytes_per_s = bytes_per_s
+        self._waiting = bytearray()
+        # How far what was let out is ahead of `catch_up` times real time.
+        self._ahead_s = 0.0
+        self._at_s = now_s
+
+    def put(self, audio: bytes) -> float:
+        """Add audio. Return the seconds of the oldest that were dropped for it."""
+        self._waiting += audio
+        excess = len(self._waiting) - round(self._policy.backlog_s * self._bytes_per_s)
+        excess -= excess % BYTES_PER_SAMPLE
+        if excess <= 0:
+            return 0.0
+        del self._waiting[:excess]
+        return excess / self._bytes_per_s
+
+    def take(self, now_s: float) -> bytes:
+        """Remove and return what may be passed on now."""
+        self._ahead_s = max(0.0, self._ahead_s - self._policy.catch_up * (now_s - self._at_s))
+        self._at_s = now_s
+        room = round(max(0.0, self._policy.burst_s - self._ahead_s) * self._bytes_per_s)
+        # The rest of a piece never waits.
+        size = len(self._waiting) if room >= len(self._waiting) else room - room % BYTES_PER_SAMPLE
+        audio = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        self._ahead_s += size / self._bytes_per_s
+        return audio
+
+    @property
+    def due_in_s(self) -> float | None:
+        """Seconds from the last `take` until a piece more may be passed on, None when nothing waits."""
+        if not self._waiting:
+            return None
+        return max(PIECE_S, self._ahead_s - self._policy.burst_s + PIECE_S) / self._policy.catch_up
+
+
+class GapFiller(FrameProcessor):
+    """Stands right after the transport's input, so that every clock that counts samples runs on.
+
+    A caller who mutes, whose client sends nothing in silence, or whose line stalls is heard as silent. Audio that
+    comes late is heard all the same, as later speech; LateAudioFrame tells that the line had stalled.
+    """
+
+    def __init__(
+        self,
+        policy: GapPolicy | None = None,
+        *,
+        on_filled: Callable[[float], None] = lambda _: None,
+        on_dropped: Callable[[float], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        **kwargs: Any,
+    ) -> None:
+        """`on_filled` and `on_dropped` get seconds of audio; they must not raise."""
+        super().__init__(**kwargs)
+        self._policy = policy or GapPolicy()
+        self._on_filled = on_filled
+        self._on_dropped = on_dropped
+        self._clock = clock
+        self._rate_hz = 16_000
+        self._lag = IngressLag()
+        self._heard_s = 0.0
+        self._ingress = IngressClock(self._policy, clock())
+        self._backlog = Backlog(self._policy, self._rate_hz * BYTES_PER_SAMPLE, clock())
+        self._task: asyncio.Task[None] | None = None
+        self._waits = asyncio.Event()
+
+    async def cleanup(self) -> None:
+        await super().cleanup()
+        await self._stop()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame) and direction is FrameDirection.DOWNSTREAM:
+            await self._hear(frame)
+            return
+        if isinstance(frame, EndFrame | CancelFrame):
+            await self._stop()
+        await self.push_frame(frame, direction)
+        if isinstance(frame, StartFrame):
+            self._start(frame.audio_in_sample_rate)
+
+    def _start(self, rate_hz: int) -> None:
+        now_s = self._clock()
+        self._rate_hz = rate_hz
+        self._ingress = IngressClock(self._policy, now_s)
+        self._backlog = Backlog(self._policy, rate_hz * BYTES_PER_SAMPLE, now_s)
+        self._task = self.create_task(self._keep_time(), "gaps")
+
+    async def _stop(self) -> None:
+        task, self._task = self._task, None
+        if task:
+            await self.cancel_task(task)
+
+    async def _hear(self, frame: InputAudioRawFrame) -> None:
+        now_s = self._clock()
+        length_s = len(frame.audio) / BYTES_PER_SAMPLE / self._rate_hz
+        self._heard_s += length_s
+        late_ms = self._lag.arrived(self._heard_s, now_s) * 1000
+        if self._ingress.arrived(length_s, now_s):
+            await self.push_frame(LateAudioFrame())
+        dropped_s = self._backlog.put(frame.audio)
+        if dropped_s:
+            self._on_dropped(dropped_s)
+        await self._let_out(now_s, late_ms)
+        if self._backlog.due_in_s is not None:
+            self._waits.set()
+
+    async def _let_out(self, now_s: float, late_ms: float = 0.0) -> None:
+        if audio := self._backlog.take(now_s):
+            await self._push_audio(audio, late_ms)
+
+    async def _push_audio(self, audio: bytes, late_ms: float = 0.0) -> None:
+        frame = InputAudioRawFrame(audio=audio, sample_rate=self._rate_hz, num_channels=1)
+        frame.metadata[AUDIO_LATE_MS] = late_ms
+        await self.push_frame(frame)
+
+    async def _keep_time(self) -> None:
+        """Lets out what waits, and fills gaps when they are due."""
+        while True:
+            now_s = self._clock()
+            waits_s = self._backlog.due_in_s
+            due_s = now_s + (self._ingress.due_in_s(now_s) if waits_s is None else waits_s)
+            self._waits.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(due_s - now_s):
+                    await self._waits.wait()
+                continue  # audio waits, and is due sooner
+            if waits_s is None:
+                await self._fill(due_s)
+            else:
+                await self._let_out(self._clock())
+
+    async def _fill(self, due_s: float) -> None:
+        if self._clock() - due_s > PIECE_S and not self._ingress.in_gap:
+            # This process was held up, and what has come meanwhile is not read yet.
+            await asyncio.sleep(self._policy.patience_s / 3)
+        now_s = self._clock()
+        pieces = self._ingress.fill(now_s)
+        if not pieces:
+            return
+        self._on_filled(pieces * PIECE_S)
+        silence = bytes(round(PIECE_S * self._rate_hz) * BYTES_PER_SAMPLE)
+        for _ in range(pieces):
+            await self._push_audio(silence)
