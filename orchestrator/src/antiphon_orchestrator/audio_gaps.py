@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecat.frames.frames import CancelFrame, EndFrame, Frame, InputAudioRawFrame, StartFrame
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 
 from .ingress import IngressLag
 from .services.frames import AUDIO_LATE_MS, LateAudioFrame
@@ -171,6 +171,10 @@ class GapFiller(FrameProcessor):
         self._task: asyncio.Task[None] | None = None
         self._waits = asyncio.Event()
 
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
+        await super().setup(setup)
+        self._rate_hz = setup.audio_in_sample_rate
+
     async def cleanup(self) -> None:
         await super().cleanup()
         await self._stop()
@@ -184,13 +188,12 @@ class GapFiller(FrameProcessor):
             await self._stop()
         await self.push_frame(frame, direction)
         if isinstance(frame, StartFrame):
-            self._start(frame.audio_in_sample_rate)
+            self._start()
 
-    def _start(self, rate_hz: int) -> None:
+    def _start(self) -> None:
         now_s = self._clock()
-        self._rate_hz = rate_hz
         self._ingress = IngressClock(self._policy, now_s)
-        self._backlog = Backlog(self._policy, rate_hz * BYTES_PER_SAMPLE, now_s)
+        self._backlog = Backlog(self._policy, self._rate_hz * BYTES_PER_SAMPLE, now_s)
         self._task = self.create_task(self._keep_time(), "gaps")
 
     async def _stop(self) -> None:

@@ -220,8 +220,8 @@ class TimelineObserver(BaseObserver):
             await self._close(turn, "interrupted")
         spoken_ns = now - round(frame.silence_ms * MS)
         end_ns = min(self._pauses.get(frame.sample, now), spoken_ns)
-        if self._turn and self._turn.speech_end_ns is not None:
-            # Words that come late begin a turn of their own after its speech was taken for none.
+        if self._turn is None or self._turn.speech_end_ns is not None:
+            # Speech that was taken for none, and whose words came late, is a turn of its own.
             await self._speech_started(end_ns, now)
         if self._turn is None:
             return
