@@ -93,6 +93,20 @@ def test_a_clock_that_runs_slow_by_a_percent_is_no_gap() -> None:
     assert line.filled_s == 0 and not line.late
 
 
+def test_a_busy_process_is_patient_up_to_a_bound() -> None:
+    line = Line()
+    line.sends(1)
+    line.clock.held_up(0.05, line.now_s)
+    line.silent(0.6)
+    assert line.filled_s == 0
+    line.silent(0.6)
+    assert line.filled_s > 1
+    line.sends(5)
+    line.clock.held_up(60.0, line.now_s)
+    line.silent(1.1)
+    assert line.behind_s < 3 * PIECE_S
+
+
 def test_audio_of_a_stalled_line_is_late_and_what_follows_is_not() -> None:
     line = Line()
     line.sends(1)

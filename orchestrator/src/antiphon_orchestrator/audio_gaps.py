@@ -27,6 +27,9 @@ class GapPolicy:
     once up to `burst_s`, and from then at `catch_up` times its own speed; of more than `backlog_s` the oldest goes.
     `late_s` of late audio within `late_s` of each other are a stalled line. A clock slower than ours by `drift` leaves
     no gap.
+
+    A process that runs what is due late, on a machine that is busy, reads audio late too: then the patience is longer
+    by `busy_factor` times that, up to `most_patience_s`.
     """
 
     patience_s: float = 0.3
@@ -35,6 +38,8 @@ class GapPolicy:
     backlog_s: float = 5.0
     late_s: float = 0.25
     drift: float = 0.02
+    busy_factor: float = 10.0
+    most_patience_s: float = 1.0
 
 
 class IngressClock:
@@ -51,11 +56,14 @@ class IngressClock:
         self._lengths: deque[float] = deque([PIECE_S], maxlen=8)
         self._late_s = 0.0
         self._late_at_s = -1e9
+        # How late this process ran what was due, of late: halved every second.
+        self._held_up_s = 0.0
 
     def _advance(self, now_s: float) -> None:
         passed_s, self._at_s = max(0.0, now_s - self._at_s), now_s
         leak = 0.0 if self._in_gap else min(self._missing_s, self._policy.drift * passed_s)
         self._missing_s += passed_s - leak
+        self._held_up_s *= 0.5**passed_s
 
     def arrived(self, length_s: float, now_s: float) -> bool:
         """Take note of audio. Return True if it comes late, in the place of what was filled, as of a stalled line."""
@@ -77,7 +85,15 @@ class IngressClock:
 
     @property
     def _threshold_s(self) -> float:
-        return PIECE_S if self._in_gap else self._policy.patience_s + max(self._lengths)
+        if self._in_gap:
+            return PIECE_S
+        patience_s = self._policy.patience_s + self._policy.busy_factor * self._held_up_s
+        return max(self._policy.patience_s, min(patience_s, self._policy.most_patience_s)) + max(self._lengths)
+
+    def held_up(self, seconds: float, now_s: float) -> None:
+        """This process ran something `seconds` late."""
+        self._advance(now_s)
+        self._held_up_s = max(self._held_up_s, seconds)
 
     def due_in_s(self, now_s: float) -> float:
         """Seconds until silence is due, if no audio comes before; 0 when it is."""
@@ -94,10 +110,6 @@ class IngressClock:
         self._replaced_s += filled_s
         self._in_gap = True
         return pieces
-
-    @property
-    def in_gap(self) -> bool:
-        return self._in_gap
 
 
 class Backlog:
@@ -235,16 +247,14 @@ class GapFiller(FrameProcessor):
                 async with asyncio.timeout(due_s - now_s):
                     await self._waits.wait()
                 continue  # audio waits, and is due sooner
+            now_s = self._clock()
+            self._ingress.held_up(now_s - due_s, now_s)
             if waits_s is None:
-                await self._fill(due_s)
+                await self._fill(now_s)
             else:
-                await self._let_out(self._clock())
+                await self._let_out(now_s)
 
-    async def _fill(self, due_s: float) -> None:
-        if self._clock() - due_s > PIECE_S and not self._ingress.in_gap:
-            # This process was held up, and what has come meanwhile is not read yet.
-            await asyncio.sleep(self._policy.patience_s / 3)
-        now_s = self._clock()
+    async def _fill(self, now_s: float) -> None:
         pieces = self._ingress.fill(now_s)
         if not pieces:
             return
