@@ -30,6 +30,7 @@ from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 from pipecat.utils.errors import ErrorCategory
 
+import antiphon_orchestrator.services.tts as tts_module
 from antiphon_orchestrator.services import AntiphonTTSService
 from antiphon_orchestrator.services.tts import SEGMENT_MS
 from antiphon_runtime.testing import Served
@@ -279,3 +280,30 @@ async def test_a_bot_that_ends_leaves_nothing_behind() -> None:
             await at.send(LLMFullResponseStartFrame(), LLMTextFrame("Hello there, Eve. "), LLMTextFrame("How are"))
             await at.down.until(TTSAudioRawFrame)
         await settles(lambda: used(served) == 0)
+
+
+async def test_what_a_trickling_model_leaves_lying_is_spoken_and_the_voice_is_not_blamed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tts_module, "FIRST_AUDIO_S", 0.3)
+    monkeypatch.setattr(AntiphonTTSService, "_lull_s", 0.6)
+    async with stub("tts") as served, speaking(served.target) as (at, _):
+        await at.send(LLMFullResponseStartFrame(), LLMTextFrame("One"))
+        await at.down.until(TTSAudioRawFrame)  # with nothing more to come for now
+        await at.send(LLMTextFrame(" two"))
+        await settles(lambda: [frame.text for frame in at.down.of(TTSTextFrame)] == ["One", "two"])
+        await at.send(LLMTextFrame(" three."), LLMFullResponseEndFrame())
+        await at.down.until(TTSStoppedFrame)
+        assert [frame.text for frame in at.down.of(TTSTextFrame)] == ["One", "two", "three."]
+        assert not at.up.of(ErrorFrame) and ended(served, "ok") == 1
+
+
+async def test_a_voice_owes_no_sound_for_text_that_is_no_segment_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tts_module, "FIRST_AUDIO_S", 0.1)
+    monkeypatch.setattr(AntiphonTTSService, "_lull_s", None)
+    async with stub("tts") as served, speaking(served.target) as (at, _):
+        await at.send(LLMFullResponseStartFrame(), LLMTextFrame("One"))
+        await asyncio.sleep(0.5)
+        assert not at.up.of(ErrorFrame) and not ended(served, "cancelled")
+        await at.send(LLMFullResponseEndFrame())
+        await at.down.until(TTSStoppedFrame)

@@ -37,6 +37,8 @@ class _Part:
 class InterleavedTTSService(AntiphonTTSService):
     """Text waits until the model's stretch is complete, and then until the device is the voices'."""
 
+    _lull_s = None
+
     def __init__(self, *, interleaver: Interleaver, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._interleaver = interleaver

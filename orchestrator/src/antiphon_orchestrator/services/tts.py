@@ -41,16 +41,21 @@ MODES = {
     "stream": pb.SYNTHESIS_MODE_STREAM,
     "hybrid": pb.SYNTHESIS_MODE_HYBRID,
 }
-# A reply of which nothing has come so long after its first text is asked for elsewhere.
+# A reply of which nothing has come so long after there was something to speak is asked for elsewhere.
 FIRST_AUDIO_S = 5.0
+# A model that writes nothing for longer has what it wrote spoken: a listener takes a longer silence for a fault.
+LULL_S = 1.0
 
 
 class AntiphonTTSService(GrpcErrors, TTSService):
     """One RPC a reply, opened when the model begins to answer and fed with its tokens as they come.
 
     The service cuts the text into clauses and says when each word is spoken, so that an interrupted reply is
-    remembered as far as it was heard.
+    remembered as far as it was heard. What the model leaves lying for a second is spoken as it is.
     """
+
+    # None: what is spoken, and when, is told by others.
+    _lull_s: float | None = LULL_S
 
     def __init__(
         self,
@@ -198,7 +203,13 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         await reply.opened()
         if reply.receiving is None:
             reply.receiving = self.create_task(self._receive(reply, context_id), f"tts_rx_{context_id[:8]}")
+            if self._lull_s is not None:
+                reply.flushing = self.create_task(self._flush_lulls(reply, self._lull_s), f"tts_fl_{context_id[:8]}")
         await reply.tell(request)
+
+    async def _flush_lulls(self, reply: Reply, lull_s: float) -> None:
+        with suppress(DialError, grpc.aio.AioRpcError):  # the receiving task reports it
+            await reply.flush_lulls(lull_s)
 
     async def _receive(self, reply: Reply, context_id: str) -> None:
         said: list[tuple[str, float]] = []
@@ -217,6 +228,8 @@ class AntiphonTTSService(GrpcErrors, TTSService):
             self._failed.add(context_id)
             await self.push_error(f"tts: {describe(error)}", exception=error)
         reply.cancel()
+        if reply.flushing:
+            await self.cancel_task(reply.flushing)
         self._replies.pop(context_id, None)
         # While the model still writes, only its end tells that a reply without a stream is over.
         if self.audio_context_available(context_id) and context_id != self._turn_context_id:
@@ -275,6 +288,6 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         if reply is None:
             return
         reply.cancel()
-        for task in (reply.opening, reply.receiving):
+        for task in (reply.opening, reply.receiving, reply.flushing):
             if task and task is not asyncio.current_task():
                 await self.cancel_task(task)

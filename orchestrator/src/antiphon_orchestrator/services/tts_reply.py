@@ -12,6 +12,10 @@ from antiphon_runtime.client import DialError, Stream
 
 from .link import is_lost
 
+# Text of this length holds a segment, wherever the voice cuts it: its longest (services/tts, `Limits.max_chars`).
+SEGMENT_CHARS = 200
+# Of a flush because the model has paused; the marks of others are smaller.
+LULL_MARK = 2**31 - 1
 LOST = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
@@ -29,6 +33,12 @@ class Reply:
     _told: list[pb.SynthesizeRequest] = field(default_factory=list)
     _ended: bool = False
     _telling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # Set once the voice has something that it can speak: until then it owes no audio.
+    _owed: asyncio.Event = field(default_factory=asyncio.Event)
+    _chars: int = 0
+    _text_came: asyncio.Event = field(default_factory=asyncio.Event)
+    # Flushes what the model has left lying.
+    flushing: asyncio.Task[None] | None = None
 
     async def opened(self) -> Stream:
         """Raises DialError when no replica takes the reply, AioRpcError when one refuses it as such."""
@@ -43,6 +53,7 @@ class Reply:
         """Raises as `opened`. When the stream has ended, reading it tells why."""
         async with self._telling:
             self._told.append(request)
+            self._count(request)
             stream = await self.opened()
             with suppress(*LOST):
                 await stream.write(request)
@@ -51,9 +62,33 @@ class Reply:
         """The text is complete. Raises as `opened`."""
         async with self._telling:
             self._ended = True
+            self._owed.set()
+            self._text_came.set()
             stream = await self.opened()
             with suppress(*LOST):
                 await stream.done_writing()
+
+    def _count(self, request: pb.SynthesizeRequest) -> None:
+        self._chars += len(request.text)
+        if request.WhichOneof("request") == "flush" or self._chars >= SEGMENT_CHARS:
+            self._owed.set()
+        if request.text:
+            self._text_came.set()
+
+    async def flush_lulls(self, lull_s: float) -> None:
+        """Has the voice speak what it was told when the model writes nothing for `lull_s`, until the reply's end.
+
+        A model that trickles is heard word by word rather than not at all. Raises as `opened`.
+        """
+        while not self._ended:
+            await self._text_came.wait()
+            try:
+                while not self._ended:
+                    self._text_came.clear()
+                    async with asyncio.timeout(lull_s):
+                        await self._text_came.wait()
+            except TimeoutError:
+                await self.tell(pb.SynthesizeRequest(flush=pb.Flush(mark=LULL_MARK)))
 
     async def move_to(self, stream: Stream) -> None:
         """Tells another stream what the one before was told."""
@@ -68,21 +103,23 @@ class Reply:
     async def events(
         self, first_audio_s: float, open_elsewhere: Callable[[str], Awaitable[Stream]]
     ) -> AsyncIterator[pb.SynthesizeResponse]:
-        """What the server says; a stream that is lost or silent before it says anything is changed for another, once.
+        """Yield the server's events; a stream that is lost or silent before the first is changed for another, once.
+
+        `first_audio_s` counts from when there is something to speak, not from the model's first word.
 
         `open_elsewhere` opens a stream on another replica than the one at the given address, if there is one. Raises
         AioRpcError when the stream is lost, DialError when no other is to be had, TimeoutError after a second silence.
         """
         stream = await self.opened()
         try:
-            first = await _first(stream, first_audio_s)
+            first = await self._first(stream, first_audio_s)
         except (TimeoutError, grpc.aio.AioRpcError) as error:
             if not is_lost(error):
                 raise
             stream.cancel()
             stream = await open_elsewhere(stream.address)
             await self.move_to(stream)
-            first = await _first(stream, first_audio_s)
+            first = await self._first(stream, first_audio_s)
         if first is not None:
             yield first
             async for event in stream:
@@ -97,7 +134,18 @@ class Reply:
         if stream:
             stream.cancel()
 
+    async def _first(self, stream: Stream, within_s: float) -> pb.SynthesizeResponse | None:
+        coming = asyncio.create_task(_next(stream), name="tts first event")
+        owed = asyncio.create_task(self._owed.wait(), name="tts owed")
+        try:
+            await asyncio.wait((coming, owed), return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(within_s):
+                return await coming
+        finally:
+            for task in (coming, owed):
+                task.cancel()
+            await asyncio.gather(coming, owed, return_exceptions=True)
 
-async def _first(stream: Stream, within_s: float) -> pb.SynthesizeResponse | None:
-    async with asyncio.timeout(within_s):
-        return await anext(stream, None)
+
+async def _next(stream: Stream) -> pb.SynthesizeResponse | None:
+    return await anext(stream, None)
