@@ -3,6 +3,7 @@
 from .containment import Containment
 from .metrics import Metrics
 from .timeline import Turn
+from .trouble import Trouble
 from .usual import Usual
 
 
@@ -21,6 +22,13 @@ class CallMetrics:
             self._usual.explain(turn)
         with self._containment.contained("metrics"):
             self._metrics.observe(turn)
+            if turn.outcome == "failed" and turn.first_audio_ns is not None:
+                self.trouble(Trouble.BROKEN_OFF)
+
+    def trouble(self, kind: Trouble) -> None:
+        """The caller suffered what no latency shows."""
+        with self._containment.contained("metrics"):
+            self._metrics.trouble.labels(kind.value).inc()
 
     def empty_utterance(self) -> None:
         with self._containment.contained("metrics"):

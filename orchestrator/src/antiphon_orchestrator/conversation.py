@@ -26,6 +26,7 @@ from .observer import TimelineObserver
 from .pipeline import build_pipeline
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
 from .tools import TOOLS, Resources, read_knowledge
+from .trouble import TroubleObserver
 
 PARAMS = PipelineParams(
     audio_in_sample_rate=INPUT_RATE_HZ,
@@ -69,11 +70,12 @@ async def converse(
         was_cut_off=session.was_cut_off,
         containment=session.containment,
     )
+    trouble = TroubleObserver(session.metrics.trouble, lambda: session.playout.said, session.containment)
     worker = PipelineWorker(
         pipeline,
         params=PARAMS.model_copy(),
         clock=clock,
-        observers=[observer],
+        observers=[observer, trouble],
         app_resources=Resources(knowledge=read_knowledge(agent.knowledge_file)),
         # A caller may listen in silence for long; what ends a call is the hang-up.
         idle_timeout_secs=None,
@@ -93,6 +95,7 @@ async def converse(
     finally:
         session.worker = None
         await observer.finish()
+        trouble.finish()
 
 
 @asynccontextmanager

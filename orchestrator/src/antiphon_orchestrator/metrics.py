@@ -10,6 +10,7 @@ from antiphon_runtime.metrics import LATENCY_BUCKETS
 
 from .timeline import OUTCOMES, STAGES, Turn
 from .tools import TOOLS
+from .trouble import Trouble
 
 M = TypeVar("M", Counter, Histogram)
 
@@ -55,6 +56,7 @@ class Metrics:
     empty: Counter
     loop_lag: Histogram
     internal_errors: Counter
+    trouble: Counter
     audio_gap: Counter
     audio_dropped: Counter
 
@@ -106,6 +108,11 @@ class Metrics:
             ),
             audio_gap=counter("audio_gap_seconds", "Silence put in the place of callers' audio that did not come."),
             audio_dropped=counter("audio_dropped_seconds", "Callers' audio that came too late to be heard."),
+            trouble=counter(
+                "caller_trouble",
+                "Dead air of over 3 s, answers that broke off, silence after an interruption, answers to itself.",
+                kind=[kind.value for kind in Trouble],
+            ),
             internal_errors=counter(
                 "internal_errors", "Exceptions in instruments of a call, which go on without them.", where=INSTRUMENTS
             ),
