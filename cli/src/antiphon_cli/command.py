@@ -155,7 +155,7 @@ def call(
         raise
     save(made, record, json_)
     print_call(made, out)
-    if any(turn.outcome not in ("answered", "interrupted") for turn in made.turns):
+    if any(turn.outcome not in ("answered", "interrupted", "hung_up", "stalled") for turn in made.turns):
         raise typer.Exit(1)
 
 
