@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.services.llm_service import FunctionCallParams
 from platform_fixture import AVA, Platform, platform, until
-from raw_caller import RawCaller, dialled
+from raw_caller import RawCaller, dialled, speech
+from websockets.exceptions import ConnectionClosed
 
 import antiphon_llm.backends.stub as llm_stub
 from antiphon_orchestrator import tools
@@ -57,6 +58,24 @@ async def test_a_caller_whose_model_is_gone_gets_apologies_and_a_farewell_and_th
         await caller.hung_up_on()
         await until(at.idle)
         assert said.now() == [APOLOGY, APOLOGY, FAREWELL]
+
+
+async def test_last_words_are_heard_to_their_end_whatever_the_caller_says_meanwhile() -> None:
+    words = "I am very sorry, but I cannot help you at all today. Please call again tomorrow. Goodbye."
+    phrases = EVE.phrases.model_copy(update={"farewell": words})
+    async with calling(EVE.model_copy(update={"phrases": phrases})) as (at, caller, said):
+        await at.fleet.stop("llm")
+        for number in (1, 2, 3):
+            await caller.turn()
+            if number < 3:
+                await caller.quiet(QUIET_MS)
+        await caller.until_audio()
+        with suppress(ConnectionClosed):  # once the words have been heard
+            while True:
+                await caller.say(speech(1.0))
+                await asyncio.sleep(1.0)
+        await until(at.idle)
+        assert said.now() == [APOLOGY, APOLOGY, words]
 
 
 async def test_an_apology_needs_no_voice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ class GapFiller(FrameProcessor):
         **kwargs: Any,
     ) -> None:
         """`on_filled` and `on_dropped` get seconds of audio; they must not raise."""
-        super().__init__(**kwargs)
+        super().__init__(enable_direct_mode=True, **kwargs)  # nothing waits here, and audio comes often
         self._policy = policy or GapPolicy()
         self._on_filled = on_filled
         self._on_dropped = on_dropped
