@@ -6,7 +6,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from own_bot import settles
 from web import Web, web
 
-from antiphon_orchestrator.webrtc import MAX_STARTED
+from antiphon_orchestrator.started_calls import MAX_STARTED
 
 
 @asynccontextmanager

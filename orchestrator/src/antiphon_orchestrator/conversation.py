@@ -2,7 +2,7 @@
 
 import asyncio
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from pipecat.workers.runner import WorkerRunner
 
 from .backends import Backends
 from .ledger import Ledger
+from .limits import with_deadline
+from .manners.closing import after_call_length, close_call
 from .manners.manners import Manners
-from .manners.phrases import Line, Occasion, PhraseBook, lines_of
+from .manners.phrases import Occasion, lines_of
 from .manners.spokesman import Patience, SayFrame, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
@@ -47,15 +49,26 @@ async def converse(
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
     agent = session.agent
-    session.context = LLMContext(agent.messages(), tools=[TOOLS[name] for name in agent.tools])  # type: ignore[arg-type]
+    tools = [with_deadline(TOOLS[name], agent.tool_timeout_s, session.limit_reached) for name in agent.tools]
+    session.context = LLMContext(agent.messages(), tools=tools)  # type: ignore[arg-type]
     recorder = AudioBufferProcessor(num_channels=2) if record_to else None
 
     async def say(occasion: Occasion) -> None:
+        if occasion is Occasion.GOODBYE:
+            session.limit_reached("silent_caller", f"nothing was said for {agent.idle_after_s:g} s, and after prompts")
         await worker.queue_frame(SayFrame(occasion=occasion))
 
     async def hang_up() -> None:
         session.end("agent")
         await worker.queue_frame(EndFrame())
+
+    async def time_up() -> None:
+        session.limit_reached("call_length", f"the call has lasted {agent.max_call_s:g} s")
+        session.end("limit")
+        await close_call(worker, Occasion.TIME_UP)
+
+    async def prepare_time_up() -> None:
+        await backends.phrases.learn(line for occasion, line in lines.items() if occasion is Occasion.TIME_UP)
 
     lines = lines_of(agent)
     manners = Manners(say, hang_up)
@@ -87,7 +100,9 @@ async def converse(
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     try:
-        async with _learning(backends.phrases, lines.values()):
+        soon = [line for occasion, line in lines.items() if occasion is not Occasion.TIME_UP]
+        length = after_call_length(agent.max_call_s, time_up, prepare_time_up)
+        async with _beside(backends.phrases.learn(soon), "phrases"), _beside(length, "call length"):
             await runner.run()
     finally:
         session.worker = None
@@ -95,14 +110,14 @@ async def converse(
 
 
 @asynccontextmanager
-async def _learning(book: PhraseBook, lines: Iterable[Line]) -> AsyncIterator[None]:
-    """Has the phrases ready soon after the call's beginning, which does not wait for them."""
-    learning = asyncio.create_task(book.learn(lines), name="phrases")
+async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Runs `work` while the context lasts, without waiting for it."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        learning.cancel()
-        await asyncio.gather(learning, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _handle_events(

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from antiphon_runtime.metrics import LATENCY_BUCKETS
 
+from .limits import LIMITS
 from .timeline import OUTCOMES, STAGES, Turn
 from .tools import TOOLS
 
@@ -16,8 +17,8 @@ M = TypeVar("M", Counter, Histogram)
 # The spans in which a caller of each service waits for its first answer.
 FIRST_ANSWERS = {"asr": "asr", "llm first token": "llm", "tts first audio": "tts"}
 SERVICES = ("asr", "llm", "tts", "turn")
-# Who ended a call: the caller hung up, the agent said goodbye, this server stopped, or an error did.
-Ending = Literal["caller", "agent", "server", "error"]
+# Who ended a call: the caller hung up, the agent said goodbye, its time was up, this server stopped, or an error did.
+Ending = Literal["caller", "agent", "limit", "server", "error"]
 ENDINGS: tuple[Ending, ...] = get_args(Ending)
 REFUSALS = ("full", "unknown_agent", "draining")
 # A tool that is not one of ours has this name.
@@ -52,6 +53,7 @@ class Metrics:
     ended: Counter
     empty: Counter
     loop_lag: Histogram
+    limits: Counter
 
     @classmethod
     def register(cls, registry: CollectorRegistry) -> "Metrics":
@@ -99,6 +101,7 @@ class Metrics:
             loop_lag=histogram(
                 "event_loop_lag_seconds", "How late the process runs what is due, four times a second.", LAG_BUCKETS
             ),
+            limits=counter("limits_reached", "Limits of calls that were reached.", limit=LIMITS),
         )
 
     def observe(self, turn: Turn) -> None:

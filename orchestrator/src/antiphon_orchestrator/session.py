@@ -9,6 +9,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from antiphon_runtime.calls import Call
 
 from .agents import Agent
+from .limits import LimitReports
 from .metrics import Ending
 from .timeline import Turn
 from .tracing import Traces
@@ -27,6 +28,7 @@ class Session:
     agent: Agent
     call: Call
     traces: Traces
+    limit_reached: LimitReports
     ended: Ending | None = None
     turns: list[Turn] = field(default_factory=list)
     context: LLMContext = field(default_factory=LLMContext)

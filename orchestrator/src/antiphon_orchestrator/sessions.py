@@ -15,6 +15,7 @@ from antiphon_runtime.calls import Call, working_for
 from .agents import Agent, Agents
 from .backends import Backends
 from .conversation import converse
+from .limits import Limit, LimitReports
 from .metrics import Metrics
 from .session import Session
 from .timeline import Turn
@@ -80,6 +81,13 @@ class Sessions:
     def new_id(self) -> str:
         return f"{self._id_prefix}{uuid.uuid4().hex}"
 
+    def _limit_reports(self, session_id: str) -> LimitReports:
+        return LimitReports(session_id, lambda limit: self._metrics.limits.labels(limit).inc())
+
+    def limit_reached(self, session_id: str, limit: Limit, detail: str) -> None:
+        """Counts and logs a limit of a call that has no session yet."""
+        self._limit_reports(session_id)(limit, detail)
+
     def find(self, session_id: str) -> Session | None:
         return self._active.get(session_id) or self._ended.get(session_id)
 
@@ -113,7 +121,8 @@ class Sessions:
         if place is None:  # another process was faster
             raise self._full()
         name, call = agent_name or self.agents.default, Call(session_id or self.new_id())
-        session = Session(call.session_id, name, agent, call, Traces(call, name, with_text=self._trace_text))
+        traces = Traces(call, name, with_text=self._trace_text)
+        session = Session(call.session_id, name, agent, call, traces, self._limit_reports(call.session_id))
         self._active[session.session_id] = session
         self._empty.clear()
         self._tasks[session.session_id] = asyncio.current_task()
