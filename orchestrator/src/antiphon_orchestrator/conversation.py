@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipecat.clocks.system_clock import SystemClock
-from pipecat.frames.frames import EndFrame, OutputTransportMessageUrgentFrame, TTSSpeakFrame
+from pipecat.frames.frames import OutputTransportMessageUrgentFrame, TTSSpeakFrame
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
@@ -18,7 +18,7 @@ from pipecat.workers.runner import WorkerRunner
 from .backends import Backends
 from .ledger import Ledger
 from .limits import with_deadline
-from .manners.closing import after_call_length, close_call
+from .manners.closing import Closing, after_call_length
 from .manners.manners import Manners
 from .manners.phrases import Occasion, lines_of
 from .manners.spokesman import Patience, SayFrame, Spokesman
@@ -60,12 +60,12 @@ async def converse(
 
     async def hang_up() -> None:
         session.end("agent")
-        await worker.queue_frame(EndFrame())
+        await closing.end()
 
     async def time_up() -> None:
         session.limit_reached("call_length", f"the call has lasted {agent.max_call_s:g} s")
         session.end("limit")
-        await close_call(worker, Occasion.TIME_UP)
+        await closing.end_with(Occasion.TIME_UP)
 
     async def prepare_time_up() -> None:
         await backends.phrases.learn(line for occasion, line in lines.items() if occasion is Occasion.TIME_UP)
@@ -96,13 +96,18 @@ async def converse(
         idle_timeout_secs=None,
     )
     session.worker = worker
+    closing = Closing(worker, pipeline)
     _handle_events(session, transport, worker, recorder, record_to)
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     try:
         soon = [line for occasion, line in lines.items() if occasion is not Occasion.TIME_UP]
         length = after_call_length(agent.max_call_s, time_up, prepare_time_up)
-        async with _beside(backends.phrases.learn(soon), "phrases"), _beside(length, "call length"):
+        async with (
+            _beside(backends.phrases.learn(soon), "phrases"),
+            _beside(length, "call length"),
+            _beside(closing.enforce(), "closing"),
+        ):
             await runner.run()
     finally:
         session.worker = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipecat.frames.frames import CancelFrame, EndFrame, Frame, InterruptionFrame, SystemFrame
+from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
@@ -91,18 +92,34 @@ class LastWords(FrameProcessor):
                 await self.push_frame(frame)
 
 
-async def close_call(worker: PipelineWorker, occasion: Occasion, *, within_s: float = CLOSE_S) -> None:
-    """Stop what is under way, have the phrase said and end the pipeline; cancel it when that takes too long.
+class Closing:
+    """Ends the pipeline of a call, also when a processor does not let go of its EndFrame.
 
-    The caller of this function is cancelled by the pipeline's end, or returns after `within_s`.
+    Pipecat's worker handles nothing after an EndFrame until that has come through, a `cancel` neither. So after
+    `within_s` a CancelFrame is given to the pipeline itself.
     """
-    try:
-        await worker.queue_frames([InterruptionFrame(), LastWordsFrame(occasion=occasion), EndFrame()])
-        await asyncio.sleep(within_s)
-    except Exception:
-        await worker.cancel()
-        raise
-    await worker.cancel()
+
+    def __init__(self, worker: PipelineWorker, pipeline: Pipeline, within_s: float = CLOSE_S) -> None:
+        self._worker = worker
+        self._pipeline = pipeline
+        self._within_s = within_s
+        self._ending = asyncio.Event()
+
+    async def end(self) -> None:
+        """Let what has been said be heard, then end."""
+        self._ending.set()
+        await self._worker.queue_frame(EndFrame())
+
+    async def end_with(self, occasion: Occasion) -> None:
+        """Stop what is under way, have the phrase said to its end, then end."""
+        self._ending.set()
+        await self._worker.queue_frames([InterruptionFrame(), LastWordsFrame(occasion=occasion), EndFrame()])
+
+    async def enforce(self) -> None:
+        """Run beside the pipeline, to be cancelled when that has ended."""
+        await self._ending.wait()
+        await asyncio.sleep(self._within_s)
+        await self._pipeline.queue_frame(CancelFrame(reason=f"not ended within {self._within_s:g} s"))
 
 
 async def after_call_length(
