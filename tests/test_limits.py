@@ -193,3 +193,15 @@ async def test_a_model_that_does_not_stop_is_stopped(monkeypatch: pytest.MonkeyP
         assert report["outcome"] == "answered" and 10 <= said(context)[-1].count("word") <= 20
         assert limit(at, "answer_tokens") == 1
         await until(lambda: at.slots_used()["llm"] == 0)
+
+
+async def test_a_model_that_calls_tools_all_the_same_is_apologized_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    model_says(monkeypatch, ("", llm_stub.Call("call_0", "get_time", "{}")))
+    async with calling(tools=("get_time",), max_tool_rounds=2, llm_calls_per_turn=1.0) as (at, caller, context):
+        report = await caller.turn()
+        assert (report["outcome"], report["apologized"]) == ("failed", True)
+        assert report["error"] == "llm: tools called after 2 rounds of them"
+        await caller.quiet(400)
+        assert said(context) == [APOLOGY] and limit(at, "tool_rounds") == 1
+        results = [one["content"] for one in context.get_messages() if one["role"] == "tool"]
+        assert len(results) == 2 and "IN_PROGRESS" not in results

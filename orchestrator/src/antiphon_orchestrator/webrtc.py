@@ -123,7 +123,13 @@ class WebRtcCalls:
         if self._tasks and connection.pc.connectionState in ("new", "connecting"):
             detail = f"no connection within {self._offer_within_s:g} s"
             self._sessions.limit_reached(session_id, "offer", detail)
-            self._tasks.create_task(connection.disconnect(), name=f"disconnect {session_id}")
+            self._tasks.create_task(self._disconnect(session_id, connection), name=f"disconnect {session_id}")
+
+    async def _disconnect(self, session_id: str, connection: SmallWebRTCConnection) -> None:
+        try:
+            await connection.disconnect()
+        except Exception:
+            log.exception("call %s could not be disconnected", session_id)  # the other calls go on
 
     async def _call(self, session_id: str, agent: str, connection: SmallWebRTCConnection) -> None:
         deadline = asyncio.get_running_loop().call_later(
