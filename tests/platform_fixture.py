@@ -35,7 +35,7 @@ SERVICES = {
     "turn": (antiphon_turn.service, antiphon_turn.settings.Settings),
 }
 # Says nothing by herself, so that what the voice is asked for is the answers.
-SILENT = Phrases(apology="", farewell="", goodbye="", filler="", prompt="")
+SILENT = Phrases(apology="", farewell="", goodbye="", filler="", prompt="", time_up="")
 AVA = Agent(system_prompt="You are Ava.", phrases=SILENT)
 
 

@@ -99,6 +99,7 @@ class Bot:
     """A running pipeline: what came out at its end, and what at its beginning."""
 
     worker: PipelineWorker
+    pipeline: Pipeline
     down: Seen
     up: Seen
     running: "asyncio.Task[None]"
@@ -122,8 +123,9 @@ async def bot(
 ) -> AsyncIterator[Bot]:
     """Runs the processors as a pipeline while the context lasts."""
     up, down = Seen(FrameDirection.UPSTREAM), Seen(FrameDirection.DOWNSTREAM)
+    pipeline = Pipeline([up, *processors, down])
     worker = PipelineWorker(
-        Pipeline([up, *processors, down]),
+        pipeline,
         params=PipelineParams(
             audio_in_sample_rate=RATE,
             audio_out_sample_rate=24_000,
@@ -147,7 +149,7 @@ async def bot(
     async with asyncio.timeout(10):
         await started.wait()
     try:
-        yield Bot(worker, down, up, running)
+        yield Bot(worker, pipeline, down, up, running)
     finally:
         await worker.cancel()
         await running

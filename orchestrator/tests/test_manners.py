@@ -37,12 +37,13 @@ class Told:
     def __init__(self) -> None:
         self.said: list[Occasion] = []
         self.hung_up = 0
-        self.manners = Manners(self._say, self._hang_up)
+        self.manners = Manners(self._say, self._leave)
 
     async def _say(self, occasion: Occasion) -> None:
         self.said.append(occasion)
 
-    async def _hang_up(self) -> None:
+    async def _leave(self, last_words: Occasion) -> None:
+        self.said.append(last_words)
         self.hung_up += 1
 
 
@@ -115,7 +116,7 @@ async def test_a_phrase_that_could_not_be_spoken_is_tried_again() -> None:
 # How.
 
 
-async def never() -> None:
+async def never(_last_words: Occasion) -> None:
     raise AssertionError("the agent hung up")
 
 

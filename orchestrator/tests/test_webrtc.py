@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -6,7 +7,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from own_bot import settles
 from web import Web, web
 
-from antiphon_orchestrator.webrtc import MAX_STARTED
+from antiphon_orchestrator.started_calls import MAX_STARTED
 
 
 @asynccontextmanager
@@ -191,3 +192,48 @@ async def test_started_calls_that_never_make_an_offer_are_forgotten() -> None:
 async def test_status_says_that_calls_can_be_made() -> None:
     async with web() as at:
         assert (await at.http.get("/status")).json() == {"status": "ready", "transports": ["webrtc"]}
+
+
+def limits(at: Web, limit: str) -> float:
+    return at.sample("antiphon_limits_reached_total", limit=limit)
+
+
+async def test_a_call_that_is_not_offered_in_time_is_forgotten_and_counted() -> None:
+    async with web(offer_within_s=0.1) as at, caller() as (_, offer):
+        path = await started(at)
+        await settles(lambda: limits(at, "offer") == 1)
+        status, said = await refused(at, path, json=offer)
+        assert status == 404 and "its time for an offer is over" in said
+        assert at.sessions.active == 0
+
+
+async def test_an_offer_that_fails_leaves_the_call_the_rest_of_its_time_and_no_more() -> None:
+    async with web(offer_within_s=1.0) as at:
+        path = await started(at)
+        assert (await refused(at, path, json={"type": "offer", "sdp": "nonsense"}))[0] == 400
+        assert limits(at, "offer") == 0
+        await settles(lambda: limits(at, "offer") == 1)
+
+
+async def test_an_offer_that_never_becomes_a_connection_gives_its_place_back() -> None:
+    async with web(offer_within_s=1.0) as at, caller() as (_, offer):
+        assert (await at.http.post(await started(at), json=offer)).status_code == 200  # the answer is not read
+        await settles(lambda: at.sessions.active == 1)
+        await settles(lambda: at.sessions.active == 0)
+        assert limits(at, "offer") == 1 and at.sample("antiphon_sessions_ended_total", reason="caller") == 1
+
+
+async def test_a_connected_call_has_no_such_limit() -> None:
+    async with web(offer_within_s=3.0) as at, caller() as (peer, offer):
+        answer = (await at.http.post(await started(at), json=offer)).json()
+        await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
+        await settles(lambda: peer.connectionState == "connected")
+        await asyncio.sleep(3.2)
+        assert at.sessions.active == 1 and limits(at, "offer") == 0
+
+
+async def test_too_many_started_calls_are_counted() -> None:
+    async with web() as at:
+        for _ in range(MAX_STARTED + 2):
+            await started(at)
+        assert limits(at, "started") == 2

@@ -11,6 +11,9 @@ from antiphon_runtime.errors import ConfigError
 
 from .tools import TOOLS
 
+# Of any time in a call: a day.
+LONGEST_S = 86_400
+
 
 class Example(BaseModel):
     """A turn of the conversation that the model is shown before the real one."""
@@ -31,6 +34,7 @@ class Phrases(BaseModel):
     goodbye: str | None = None
     filler: str | None = None
     prompt: str | None = None
+    time_up: str | None = None
 
 
 class Agent(BaseModel):
@@ -53,7 +57,10 @@ class Agent(BaseModel):
     turn_policy: Literal["fused", "smart-turn", "fixed-pause"] = "fused"
     first_pause_ms: int = Field(default=64, ge=32, le=200)
     phrases: Phrases = Phrases()
-    idle_after_s: float = Field(default=0, ge=0)
+    idle_after_s: float = Field(default=20, ge=0, le=LONGEST_S)
+    max_call_s: float = Field(default=3600, gt=0, le=LONGEST_S)
+    max_tool_rounds: int = Field(default=5, ge=1, le=50)
+    tool_timeout_s: float = Field(default=10, gt=0, le=3600)
     answer_within_s: float = Field(default=12, gt=0)
     filler_after_s: float = Field(default=1.5, gt=0)
     asr_context_ms: int = Field(default=0, ge=0)

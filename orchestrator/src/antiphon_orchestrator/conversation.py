@@ -2,7 +2,7 @@
 
 import asyncio
 import wave
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from pipecat.workers.runner import WorkerRunner
 from .account import Account
 from .audio_gaps import GapFiller
 from .backends import Backends
-from .hang_up import HangUp
 from .ledger import Ledger
-from .manners.phrases import Line, Occasion, PhraseBook, lines_of
+from .limits import with_deadline
+from .manners.closing import Closing, after_call_length
+from .manners.phrases import Occasion, lines_of
 from .manners.spokesman import Patience, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
@@ -46,14 +47,26 @@ async def converse(
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
     agent = session.agent
-    session.context = LLMContext(agent.messages(), tools=[TOOLS[name] for name in agent.tools])  # type: ignore[arg-type]
+    tools = [with_deadline(TOOLS[name], agent.tool_timeout_s, session.limit_reached) for name in agent.tools]
+    session.context = LLMContext(agent.messages(), tools=tools)  # type: ignore[arg-type]
     recorder = AudioBufferProcessor(num_channels=2) if record_to else None
 
+    async def leave(last_words: Occasion) -> None:
+        if last_words is Occasion.GOODBYE:
+            session.limit_reached("silent_caller", f"nothing was said for {agent.idle_after_s:g} s, and after prompts")
+        session.end("agent")
+        await closing.end_with(last_words)
+
+    async def time_up() -> None:
+        session.limit_reached("call_length", f"the call has lasted {agent.max_call_s:g} s")
+        session.end("limit")
+        await closing.end_with(Occasion.TIME_UP)
+
+    async def prepare_time_up() -> None:
+        await backends.phrases.learn(line for occasion, line in lines.items() if occasion is Occasion.TIME_UP)
+
     lines = lines_of(agent)
-    hang_up = HangUp(session)
-    spokesman = Spokesman(
-        backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s), hang_up.after_last_words
-    )
+    spokesman = Spokesman(backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s), leave)
     gaps = GapFiller(on_filled=session.metrics.audio_gap, on_dropped=session.metrics.audio_dropped)
     pipeline = build_pipeline(session, transport, backends, gaps, spokesman, recorder)
 
@@ -81,6 +94,7 @@ async def converse(
         idle_timeout_secs=None,
     )
     session.worker = worker
+    closing = Closing(worker, pipeline)
     _handle_events(session, transport, worker, recorder, record_to)
 
     async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
@@ -90,7 +104,13 @@ async def converse(
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     try:
-        async with hang_up, _learning(backends.phrases, lines.values()):
+        soon = [line for occasion, line in lines.items() if occasion is not Occasion.TIME_UP]
+        length = after_call_length(agent.max_call_s, time_up, prepare_time_up)
+        async with (
+            _beside(backends.phrases.learn(soon), "phrases"),
+            _beside(length, "call length"),
+            _beside(closing.enforce(), "closing"),
+        ):
             await runner.run()
     finally:
         session.worker = None
@@ -99,14 +119,14 @@ async def converse(
 
 
 @asynccontextmanager
-async def _learning(book: PhraseBook, lines: Iterable[Line]) -> AsyncIterator[None]:
-    """Has the phrases ready soon after the call's beginning, which does not wait for them."""
-    learning = asyncio.create_task(book.learn(lines), name="phrases")
+async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Runs `work` while the context lasts, without waiting for it."""
+    task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        learning.cancel()
-        await asyncio.gather(learning, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _handle_events(

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from antiphon_runtime.metrics import LATENCY_BUCKETS
 
+from .limits import LIMITS
 from .timeline import OUTCOMES, STAGES, Turn
 from .tools import TOOLS
 from .trouble import Trouble
@@ -19,8 +20,8 @@ FIRST_ANSWERS = {"asr": "asr", "llm first token": "llm", "tts first audio": "tts
 # Instruments whose faults are contained.
 INSTRUMENTS = ("observer", "metrics", "traces", "ledger", "message")
 SERVICES = ("asr", "llm", "tts", "turn")
-# Who ended a call: the caller hung up, the agent said goodbye, this server stopped, or an error did.
-Ending = Literal["caller", "agent", "server", "error"]
+# Who ended a call: the caller hung up, the agent said goodbye, its time was up, this server stopped, or an error did.
+Ending = Literal["caller", "agent", "limit", "server", "error"]
 ENDINGS: tuple[Ending, ...] = get_args(Ending)
 REFUSALS = ("full", "unknown_agent", "draining")
 # A tool that is not one of ours has this name.
@@ -59,6 +60,7 @@ class Metrics:
     trouble: Counter
     audio_gap: Counter
     audio_dropped: Counter
+    limits: Counter
 
     @classmethod
     def register(cls, registry: CollectorRegistry) -> "Metrics":
@@ -116,6 +118,7 @@ class Metrics:
             internal_errors=counter(
                 "internal_errors", "Exceptions in instruments of a call, which go on without them.", where=INSTRUMENTS
             ),
+            limits=counter("limits_reached", "Limits of calls that were reached.", limit=LIMITS),
         )
 
     def observe(self, turn: Turn) -> None:

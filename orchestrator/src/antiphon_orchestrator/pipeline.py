@@ -1,11 +1,8 @@
 """A conversation, as the list of its processors."""
 
-from collections.abc import Awaitable, Callable
-
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.processors.aggregators.llm_response_universal import (
     LLMAssistantAggregatorParams,
-    LLMContextAggregatorPair,
     LLMUserAggregatorParams,
 )
 from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
@@ -20,6 +17,9 @@ from .agents import Agent
 from .audio_gaps import GapFiller
 from .backends import Backends
 from .interleaving import Interleaver
+from .manners.closing import LastWords
+from .manners.idle import IdleWatch, Silence
+from .manners.phrases import lines_of
 from .manners.spokesman import Spokesman
 from .services import (
     AntiphonSTTService,
@@ -29,6 +29,8 @@ from .services import (
     SpeculativeLLMService,
 )
 from .services.local_turn import LocalTurn
+from .services.response_limits import ResponseLimits
+from .services.tool_calls_in_context import ContextPair
 from .session import Session
 from .turns.policy import POLICIES
 from .turns.reply_gate import ReplyGate
@@ -51,7 +53,7 @@ def build_pipeline(
     """Caller in, agent out."""
     agent = session.agent
     interleaver = Interleaver(backends.device) if backends.device else None
-    memory = _memory(session, spokesman.manners.idle, may_speculate=interleaver is None)
+    memory = _memory(session, may_speculate=interleaver is None)
     return Pipeline(
         [
             transport.input(),
@@ -66,10 +68,12 @@ def build_pipeline(
                 max_token_count=agent.max_token_count,
                 temperature=agent.temperature,
                 interleaver=interleaver,
-                function_call_timeout_secs=10.0,
+                limits=ResponseLimits(agent.max_tool_rounds, session.limit_reached),
             ),
+            IdleWatch(Silence(agent.idle_after_s, agent.answer_within_s, agent.tool_timeout_s), spokesman.manners.idle),
             _voice(backends, agent, session.session_id, interleaver),
             spokesman,
+            LastWords(backends.phrases, lines_of(agent), session.playout),
             ReplyGate(session.playout),
             transport.output(),
             *([recorder] if recorder else []),
@@ -99,27 +103,18 @@ def _ears(session: Session, backends: Backends, *, passthrough: bool) -> list[Fr
     ]
 
 
-def _memory(
-    session: Session, on_idle: Callable[[], Awaitable[None]], *, may_speculate: bool
-) -> LLMContextAggregatorPair:
+def _memory(session: Session, *, may_speculate: bool) -> ContextPair:
     """On a GPU that model and voice share, an answer that may be thrown away keeps the voice of another waiting."""
     agent = session.agent
     budget = Budget(agent.llm_calls_per_turn if may_speculate else 1.0)
-    memory = LLMContextAggregatorPair(
+    return ContextPair(
         session.context,
         user_params=LLMUserAggregatorParams(
             user_turn_strategies=committed_turns(budget, agent.language, session.playout),
-            user_idle_timeout=agent.idle_after_s,
             empty_user_turn=None,
         ),
         assistant_params=remembering(agent.summarize_at_token_count),
     )
-
-    async def idle(_aggregator: object) -> None:
-        await on_idle()
-
-    memory.user().add_event_handler("on_user_turn_idle", idle)
-    return memory
 
 
 def remembering(most_tokens: int) -> LLMAssistantAggregatorParams:

@@ -11,6 +11,7 @@ from antiphon_runtime.calls import Call
 from .agents import Agent
 from .call_metrics import CallMetrics
 from .containment import Containment
+from .limits import LimitReports
 from .metrics import Ending
 from .timeline import Turn
 from .tracing import Traces
@@ -33,6 +34,7 @@ class Session:
     traces: Traces
     containment: Containment
     metrics: CallMetrics
+    limit_reached: LimitReports
     ended: Ending | None = None
     turns: list[Turn] = field(default_factory=list)
     context: LLMContext = field(default_factory=LLMContext)

@@ -18,6 +18,7 @@ from .backends import Backends
 from .call_metrics import CallMetrics
 from .containment import Containment
 from .conversation import converse
+from .limits import Limit, LimitReports
 from .metrics import Metrics
 from .session import Session
 from .tracing import Traces
@@ -83,6 +84,13 @@ class Sessions:
     def new_id(self) -> str:
         return f"{self._id_prefix}{uuid.uuid4().hex}"
 
+    def _limit_reports(self, session_id: str) -> LimitReports:
+        return LimitReports(session_id, lambda limit: self._metrics.limits.labels(limit).inc())
+
+    def limit_reached(self, session_id: str, limit: Limit, detail: str) -> None:
+        """Counts and logs a limit of a call that has no session yet."""
+        self._limit_reports(session_id)(limit, detail)
+
     def find(self, session_id: str) -> Session | None:
         return self._active.get(session_id) or self._ended.get(session_id)
 
@@ -123,7 +131,8 @@ class Sessions:
         containment = self._containment.of_call(call.session_id)
         traces = self._traces(call, name, containment)
         metrics = CallMetrics(self._metrics, self._usual, containment)
-        session = Session(call.session_id, name, agent, call, traces, containment, metrics)
+        limits = self._limit_reports(call.session_id)
+        session = Session(call.session_id, name, agent, call, traces, containment, metrics, limits)
         self._active[session.session_id] = session
         self._empty.clear()
         self._tasks[session.session_id] = asyncio.current_task()

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         tuple[str, ...], NoDecode, Field(description="Web origins that may call, besides our own page; with commas.")
     ] = ()
     ice_servers: Annotated[tuple[str, ...], NoDecode, Field(description="STUN/TURN URLs for WebRTC; with commas.")] = ()
+    offer_within_s: Annotated[
+        float, Field(gt=0, le=3600, description="For a started WebRTC call to be offered, and then to be connected.")
+    ] = 30.0
     relay_secret_file: Annotated[
         Path | None, Field(description="Sign credentials for the TURN servers with this; coturn's use-auth-secret.")
     ] = None

@@ -34,7 +34,7 @@ def create_app(settings: Settings, sessions: Sessions, gate: Gate) -> FastAPI:
     Raises ConfigError when the relay's secret cannot be read.
     """
     secret = read_secret(settings.relay_secret_file) if settings.relay_secret_file else None
-    webrtc = WebRtcCalls(sessions, IceServers(settings.ice_servers, secret))
+    webrtc = WebRtcCalls(sessions, IceServers(settings.ice_servers, secret), settings.offer_within_s)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

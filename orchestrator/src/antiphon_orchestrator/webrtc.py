@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,21 +21,23 @@ from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
 from .ice import IceServers, as_json
 from .sessions import Draining, Full, Sessions
+from .started_calls import MAX_STARTED, StartedCalls
 
 log = logging.getLogger(__name__)
 
-# Started calls that have not made their offer yet; the oldest is forgotten when there are more.
-MAX_STARTED = 64
-
 
 class WebRtcCalls:
-    """The signalling. Each call runs in a task of its own while `accepting` lasts."""
+    """The signalling. Each call runs in a task of its own while `accepting` lasts.
 
-    def __init__(self, sessions: Sessions, ice_servers: IceServers) -> None:
+    A started call has `offer_within_s` to be offered, and then as long to be connected.
+    """
+
+    def __init__(self, sessions: Sessions, ice_servers: IceServers, offer_within_s: float = 30.0) -> None:
         self._sessions = sessions
         self._ice_servers = ice_servers
         self._handler = SmallWebRTCRequestHandler()
-        self._started: OrderedDict[str, str] = OrderedDict()
+        self._offer_within_s = offer_within_s
+        self._started = StartedCalls(offer_within_s, self._not_offered, self._forgotten)
         # The peer connection of each call under way, by its session.
         self._connections: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -46,6 +47,7 @@ class WebRtcCalls:
         """Calls may come while the context lasts; at its end they must have been hung up."""
         async with asyncio.TaskGroup() as self._tasks:
             yield
+            self._started.clear()
             await self._handler.close()
 
     def routes(self) -> APIRouter:
@@ -65,21 +67,21 @@ class WebRtcCalls:
         agent = str(options.get("agent") or "") if isinstance(options, dict) else ""
         self._sessions.check(agent)
         session_id = self._sessions.new_id()
-        self._started[session_id] = agent
-        if len(self._started) > MAX_STARTED:
-            self._started.popitem(last=False)
+        self._started.add(session_id, agent)
         return {"sessionId": session_id, "iceConfig": {"iceServers": as_json(self._ice_servers.now())}}
 
     async def _offer(self, session_id: str, request: Request) -> Any:
         offer = _checked_offer(await _json(request))
         if session_id in self._started:
-            self._sessions.check(self._started[session_id])
+            self._sessions.check(self._started.agent_of(session_id))
             offer.pc_id = None  # whatever it names is another call's
         elif self._connections.get(session_id) != offer.pc_id or offer.pc_id is None:
-            raise HTTPException(404, f"no call {session_id} was started, or it is not this connection's")
+            raise HTTPException(
+                404, f"no call {session_id} was started, its time for an offer is over, or it is not this connection's"
+            )
 
         async def connected(connection: SmallWebRTCConnection) -> None:
-            agent = self._started.pop(session_id, None)
+            agent = self._started.take(session_id)
             if agent is None or self._tasks is None:  # another offer was faster, or the connection has just ended
                 await connection.disconnect()
                 return
@@ -88,7 +90,8 @@ class WebRtcCalls:
 
         self._handler.update_ice_servers(self._ice_servers.now())
         try:
-            return await self._handler.handle_web_request(offer, connected)
+            with self._started.being_offered(session_id):
+                return await self._handler.handle_web_request(offer, connected)
         except (ValueError, InvalidStateError) as error:
             raise HTTPException(400, f"the offer's sdp cannot be used: {error}") from error
 
@@ -107,7 +110,31 @@ class WebRtcCalls:
             raise HTTPException(400, f"the candidates of {session_id} are malformed: {error}") from error
         return {"status": "success"}
 
+    def _not_offered(self, session_id: str) -> None:
+        detail = f"no offer within {self._offer_within_s:g} s"
+        self._sessions.limit_reached(session_id, "offer", detail)
+
+    def _forgotten(self, session_id: str) -> None:
+        detail = f"{MAX_STARTED} newer calls wait for their offers"
+        self._sessions.limit_reached(session_id, "started", detail)
+
+    def _unless_connected(self, session_id: str, connection: SmallWebRTCConnection) -> None:
+        """Hangs up on a peer that has not connected in time. Pipecat's own limit is a minute, of one state only."""
+        if self._tasks and connection.pc.connectionState in ("new", "connecting"):
+            detail = f"no connection within {self._offer_within_s:g} s"
+            self._sessions.limit_reached(session_id, "offer", detail)
+            self._tasks.create_task(self._disconnect(session_id, connection), name=f"disconnect {session_id}")
+
+    async def _disconnect(self, session_id: str, connection: SmallWebRTCConnection) -> None:
+        try:
+            await connection.disconnect()
+        except Exception:
+            log.exception("call %s could not be disconnected", session_id)  # the other calls go on
+
     async def _call(self, session_id: str, agent: str, connection: SmallWebRTCConnection) -> None:
+        deadline = asyncio.get_running_loop().call_later(
+            self._offer_within_s, self._unless_connected, session_id, connection
+        )
         try:
             async with self._sessions.admitted(agent, session_id) as session:
                 params = TransportParams(
@@ -122,6 +149,7 @@ class WebRtcCalls:
         except Exception:
             log.exception("call %s failed", session_id)  # the other calls go on
         finally:
+            deadline.cancel()
             del self._connections[session_id]
             await connection.disconnect()
 

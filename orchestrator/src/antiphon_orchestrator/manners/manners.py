@@ -15,9 +15,12 @@ class Manners:
     Depends on nothing that measures: what it is told comes from the pipeline itself.
     """
 
-    def __init__(self, say: Callable[[Occasion], Awaitable[None]], hang_up: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, say: Callable[[Occasion], Awaitable[None]], leave: Callable[[Occasion], Awaitable[None]]
+    ) -> None:
+        """`leave` says a phrase as the last of the call, and hangs up."""
         self._say = say
-        self._hang_up = hang_up
+        self._leave = leave
         self._failures = 0
         self._prompts = 0
 
@@ -35,7 +38,7 @@ class Manners:
         if self._failures < MOST_FAILURES:
             await self._say(Occasion.APOLOGY)
         else:
-            await self._part(Occasion.FAREWELL)
+            await self._leave(Occasion.FAREWELL)
 
     async def idle(self) -> None:
         """Nobody has spoken for as long as the agent allows."""
@@ -43,8 +46,4 @@ class Manners:
         if self._prompts <= MOST_PROMPTS:
             await self._say(Occasion.PROMPT)
         else:
-            await self._part(Occasion.GOODBYE)
-
-    async def _part(self, words: Occasion) -> None:
-        await self._say(words)
-        await self._hang_up()
+            await self._leave(Occasion.GOODBYE)

@@ -31,6 +31,7 @@ class Occasion(StrEnum):
     GOODBYE = "goodbye"
     FILLER = "filler"
     PROMPT = "prompt"
+    TIME_UP = "time_up"
 
 
 # By language; English for all others.
@@ -41,6 +42,7 @@ DEFAULTS: dict[str, dict[Occasion, str]] = {
         Occasion.GOODBYE: "I will hang up now. Goodbye.",
         Occasion.FILLER: "One moment, please.",
         Occasion.PROMPT: "Are you still there?",
+        Occasion.TIME_UP: "We have reached the end of the time for this call. Goodbye.",
     },
     "de": {
         Occasion.APOLOGY: "Entschuldigung, da ist etwas schiefgegangen. Können Sie das bitte wiederholen?",
@@ -48,6 +50,7 @@ DEFAULTS: dict[str, dict[Occasion, str]] = {
         Occasion.GOODBYE: "Ich lege jetzt auf. Auf Wiederhören.",
         Occasion.FILLER: "Einen Moment, bitte.",
         Occasion.PROMPT: "Sind Sie noch da?",
+        Occasion.TIME_UP: "Die Zeit für dieses Gespräch ist um. Auf Wiederhören.",
     },
     "es": {
         Occasion.APOLOGY: "Perdón, algo ha ido mal. ¿Puede repetirlo, por favor?",
@@ -55,6 +58,7 @@ DEFAULTS: dict[str, dict[Occasion, str]] = {
         Occasion.GOODBYE: "Voy a colgar. Adiós.",
         Occasion.FILLER: "Un momento, por favor.",
         Occasion.PROMPT: "¿Sigue ahí?",
+        Occasion.TIME_UP: "Se ha agotado el tiempo de esta llamada. Adiós.",
     },
     "fr": {
         Occasion.APOLOGY: "Pardon, il y a eu un problème. Pouvez-vous répéter, s'il vous plaît ?",
@@ -62,6 +66,7 @@ DEFAULTS: dict[str, dict[Occasion, str]] = {
         Occasion.GOODBYE: "Je vais raccrocher. Au revoir.",
         Occasion.FILLER: "Un instant, s'il vous plaît.",
         Occasion.PROMPT: "Êtes-vous toujours là ?",
+        Occasion.TIME_UP: "Le temps prévu pour cet appel est écoulé. Au revoir.",
     },
 }
 

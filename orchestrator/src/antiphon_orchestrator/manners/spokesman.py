@@ -1,7 +1,6 @@
 """Where phrases enter the pipeline."""
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,25 +17,18 @@ from pipecat.frames.frames import (
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
     InterruptionFrame,
-    LLMAssistantPushAggregationFrame,
     SystemFrame,
-    TTSAudioRawFrame,
-    TTSStartedFrame,
-    TTSStoppedFrame,
-    TTSTextFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
-from pipecat.utils.text.base_text_aggregator import TextType
 
 from ..services.frames import AnswerOverdueFrame, AnswerOwedFrame
-from ..services.speculation import mark_as_own
 from .answer_watch import Answer, AnswerWatch
 from .manners import Manners
-from .phrases import RATE_HZ, Line, Occasion, PhraseBook, Spoken
+from .phrases import Line, Occasion, PhraseBook
+from .utterance import phrase_frames
 
-MS = 1_000_000
 # Of a phrase that is not known and has to be spoken first.
 LEARN_S = 3.0
 # The transport tells upstream when the agent is heard.
@@ -75,12 +67,12 @@ class Spokesman(FrameProcessor):
         book: PhraseBook,
         lines: Mapping[Occasion, Line],
         patience: Patience,
-        hang_up: Callable[[], Awaitable[None]],
+        leave: Callable[[Occasion], Awaitable[None]],
         **kwargs: Any,
     ) -> None:
-        """`hang_up` ends the call once what was said before has been heard."""
+        """`leave` says a phrase as the last of the call, and hangs up."""
         super().__init__(**kwargs)
-        self.manners = Manners(self._say_or_learn, hang_up)
+        self.manners = Manners(self._say_or_learn, leave)
         self._answers = AnswerWatch()
         self._book = book
         self._lines = lines
@@ -191,23 +183,7 @@ class Spokesman(FrameProcessor):
         spoken = self._book.get(line) if line else None
         if spoken is None or self._caller_speaks:
             return
-        for frame in self._frames(spoken, remembered=occasion is not Occasion.FILLER):
-            mark_as_own(frame)
+        # A filler is not remembered: the model, asked to go on after its tool, would find itself answered.
+        remembered = occasion is not Occasion.FILLER
+        for frame in phrase_frames(spoken, self.get_clock().get_time(), remembered=remembered):
             await self.push_frame(frame)
-
-    def _frames(self, spoken: Spoken, *, remembered: bool) -> list[Frame]:
-        """A filler is not remembered: the model, asked to go on after its tool, would find itself answered."""
-        context_id, now_ns = str(uuid.uuid4()), self.get_clock().get_time()
-        words: list[Frame] = []
-        for word, start_ms in spoken.words:
-            text = TTSTextFrame(word, TextType.WORD, context_id=context_id)
-            text.append_to_context = remembered
-            text.pts = now_ns + round(start_ms * MS)
-            words.append(text)
-        return [
-            TTSStartedFrame(context_id=context_id, append_to_context=remembered),
-            *words,
-            TTSAudioRawFrame(spoken.pcm, RATE_HZ, 1, context_id=context_id),
-            TTSStoppedFrame(context_id=context_id),
-            *([LLMAssistantPushAggregationFrame()] if remembered else []),
-        ]

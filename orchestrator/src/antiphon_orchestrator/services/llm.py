@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -12,6 +12,7 @@ import grpc
 from loguru import logger
 from openai.types.chat import ChatCompletionChunk
 from pipecat.adapters.llm.services.open_ai_adapter import openai_is_given
+from pipecat.frames.frames import FunctionCallFromLLM
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.services.openai.base_llm import BaseOpenAILLMService
 
@@ -20,6 +21,7 @@ from antiphon_runtime.client import DialError, Replicas, Stream
 
 from ..interleaving import Interleaver, SegmentFrame
 from .link import GrpcErrors, call_metadata, describe, is_lost
+from .response_limits import CallIds, ResponseLimits, ResponseMeter, ResponseRefused, ToolRounds
 
 # An answer of which nothing has come after this is asked for elsewhere.
 FIRST_TOKEN_S = 5.0
@@ -44,6 +46,7 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         max_token_count: int = 0,
         temperature: float | None = None,
         interleaver: Interleaver | None = None,
+        limits: ResponseLimits | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -58,6 +61,9 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         self._max_token_count = max_token_count
         self._temperature = temperature
         self._interleaver = interleaver
+        self._limits = limits or ResponseLimits()
+        self._tool_rounds = ToolRounds(self._limits.max_tool_rounds)
+        self._call_ids = CallIds()
 
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """There is no HTTP client."""
@@ -65,16 +71,29 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
 
     async def push_error(self, error_msg: str, exception: Exception | None = None, *args: Any, **kwargs: Any) -> None:
         """In one line; Pipecat would quote all that gRPC knows."""
-        if isinstance(exception, DialError | TimeoutError | grpc.aio.AioRpcError):
+        if isinstance(exception, DialError | TimeoutError | ResponseRefused | grpc.aio.AioRpcError):
             error_msg = f"llm: {describe(exception)}"
         await super().push_error(error_msg, exception, *args, **kwargs)
 
     async def get_chat_completions(self, context: LLMContext) -> Any:
-        """Opens the RPC. Raises DialError when no replica takes it."""
+        """Opens the RPC. Raises DialError when no replica takes it.
+
+        After `max_tool_rounds` rounds of tool calls in a turn, tools may not be called.
+        """
+        self._tool_rounds.asked(context.get_messages())
         config = await self._config(context)
         config.await_grants = self._interleaver is not None
+        if self._tool_rounds.are_used_up:
+            self._limits.on_limit("tool_rounds", f"{self._limits.max_tool_rounds} rounds of tool calls in one turn")
+            config.tool_choice_json = '"none"' if config.tools_json else ""
         request = pb.GenerateRequest(config=config)
         return self._chunks(request, await self._open(request))
+
+    async def run_function_calls(self, function_calls: Sequence[FunctionCallFromLLM]) -> None:
+        """Counts the round, unless it belongs to a speculative response, which runs no tools."""
+        if function_calls and not self._speculation_gate.is_speculating:
+            self._tool_rounds.called()
+        await super().run_function_calls(function_calls)
 
     async def _open(self, request: pb.GenerateRequest, *avoid: str) -> Stream:
         return await self._replicas.open(request, metadata=call_metadata(self, self._session_id), avoid=avoid)
@@ -91,7 +110,10 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         config.max_token_count = max_tokens or config.max_token_count
         stream = await self._replicas.open(pb.GenerateRequest(config=config))
         try:
-            return "".join([event.text.text async for event in stream if event.WhichOneof("event") == "text"]) or None
+            async with aclosing(self._admitted(_all(stream), config.max_token_count)) as events:
+                return (
+                    "".join([event.text.text async for event in events if event.WhichOneof("event") == "text"]) or None
+                )
         finally:
             stream.cancel()
 
@@ -110,20 +132,45 @@ class AntiphonLLMService(GrpcErrors, BaseOpenAILLMService):
         )
 
     async def _chunks(self, request: pb.GenerateRequest, stream: Stream) -> AsyncIterator[ChatCompletionChunk]:
-        calls = 0
-        async with aclosing(self._answer(request, stream)) as events:
+        calls, spoke, refused = 0, False, self._tool_rounds.are_used_up
+        async with aclosing(self._admitted(self._answer(request, stream), request.config.max_token_count)) as events:
             async for event in events:
                 match event.WhichOneof("event"):
                     case "text":
+                        spoke = spoke or bool(event.text.text.strip())
                         yield self._chunk({"content": event.text.text})
+                    case "tool_call" if refused and spoke:
+                        return
+                    case "tool_call" if refused:
+                        raise ResponseRefused(f"tools called after {self._limits.max_tool_rounds} rounds of them")
                     case "tool_call":
                         call = event.tool_call
                         function = {"name": call.name, "arguments": call.arguments_json}
-                        delta = {"index": calls, "id": call.call_id, "type": "function", "function": function}
+                        call_id = self._call_ids.unique(call.call_id)
+                        delta = {"index": calls, "id": call_id, "type": "function", "function": function}
                         yield self._chunk({"tool_calls": [delta]})
                         calls += 1
                     case "finished":
                         yield self._chunk(None, _usage(event.finished.usage))
+
+    async def _admitted(
+        self, events: AsyncGenerator[pb.GenerateResponse], max_token_count: int
+    ) -> AsyncGenerator[pb.GenerateResponse]:
+        """The events of one response up to its limits; leaving it cancels the RPC.
+
+        Raises ResponseRefused when a limit is reached before anything that can be spoken or run.
+        """
+        meter = ResponseMeter(max_token_count)
+        async with aclosing(events):
+            async for event in events:
+                admitted = meter.admit(event)
+                if admitted is not None:
+                    yield admitted
+                if meter.reached:
+                    self._limits.on_limit(*meter.reached)
+                    if meter.is_empty:
+                        raise ResponseRefused(f"{meter.reached[1]}")
+                    return
 
     async def _answer(self, request: pb.GenerateRequest, stream: Stream) -> AsyncGenerator[pb.GenerateResponse]:
         """The stream's events; when it is lost or silent before the first, those of another replica's, once."""

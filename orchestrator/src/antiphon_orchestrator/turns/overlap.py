@@ -73,8 +73,6 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
             await self.broadcast_frame(AnswerOwedFrame, error="" if self._has_words else self._text_error)
 
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
-        if self._playout.parting:
-            return ProcessFrameResult.STOP
         match frame:
             case BotStartedSpeakingFrame():
                 self._agent_speaking = True

@@ -29,8 +29,7 @@ class Playout(BaseAudioFilter):
         self._left_bytes = 0
         self._ended = True
         self._said: list[str] = []
-        # The agent says its last words: the caller's speech no longer stops them.
-        self.parting = False
+        self._keeps_floor = False
 
     async def start(self, sample_rate: int) -> None:
         self._rate_hz = sample_rate
@@ -66,8 +65,13 @@ class Playout(BaseAudioFilter):
         """How much of the reply is still to be heard, None while it is being made."""
         return self._left_bytes * 1000 / (BYTES_PER_SAMPLE * self._rate_hz) if self._ended else None
 
+    def keep_floor(self) -> None:
+        """From now on nothing pauses or drops this voice: its call's last words must be heard."""
+        self._keeps_floor = True
+        self.resume()
+
     def pause(self) -> None:
-        if not self.paused:
+        if not (self.paused or self._keeps_floor):
             self._since_ns = time.monotonic_ns()
             self._playing.clear()
             self._stopped.set()
@@ -80,12 +84,9 @@ class Playout(BaseAudioFilter):
 
     def drop(self) -> None:
         """Nothing more of the reply is heard."""
+        if self._keeps_floor:
+            return
         self._dropping, self._left_bytes, self._ended = True, 0, True
-        self.resume()
-
-    def part(self) -> None:
-        """What is said from now on is the end of the call."""
-        self.parting = True
         self.resume()
 
     def begin(self) -> None:
