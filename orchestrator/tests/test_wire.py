@@ -37,15 +37,41 @@ async def test_stereo_becomes_the_mean_of_its_channels(callers: CallerFrames) ->
     assert np.frombuffer(frame.audio, "<i2").tolist() == [200, -100] and frame.num_channels == 1
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
-async def test_other_rates_become_ours_and_hardly_any_is_held_back(callers: CallerFrames, rate_hz: int) -> None:
-    heard = 0
-    for _ in range(100):  # two seconds
-        frame = await callers.deserialize(wired(bytes(rate_hz // 50 * 2), rate_hz))
-        if isinstance(frame, InputAudioRawFrame):
-            assert frame.sample_rate == 16_000
-            heard += len(frame.audio) // 2
-    assert 30_000 < heard <= 32_000  # the resampler holds up to an eighth of a second back
+@pytest.mark.parametrize("frame_ms", [10, 20])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 32_000, 44_100, 48_000])
+async def test_other_rates_become_ours_and_two_milliseconds_at_most_are_held_back(
+    callers: CallerFrames, rate_hz: int, channels: int, frame_ms: int
+) -> None:
+    heard, sent = 0, 0
+    for _ in range(100):
+        samples = rate_hz * frame_ms // 1000
+        frame = await callers.deserialize(wired(bytes(samples * 2 * channels), rate_hz, channels))
+        assert isinstance(frame, InputAudioRawFrame) and frame.sample_rate == 16_000
+        heard, sent = heard + len(frame.audio) // 2, sent + samples
+        assert 0 <= sent / rate_hz - heard / 16_000 <= 0.0021
+
+
+async def test_a_word_is_heard_with_the_frame_that_ends_it(callers: CallerFrames) -> None:
+    word = np.sin(np.arange(8_000 * 3 // 10) * 2 * np.pi * 440 / 8_000) * 12_000
+    heard = b""
+    for piece in np.split(word.astype("<i2"), 15):
+        frame = await callers.deserialize(wired(piece.tobytes(), 8_000))
+        heard += frame.audio if isinstance(frame, InputAudioRawFrame) else b""
+    samples = np.frombuffer(heard, "<i2").astype(float)
+    ideal = np.sin(np.arange(len(samples)) * 2 * np.pi * 440 / 16_000) * 12_000
+    assert 0.3 - len(samples) / 16_000 <= 0.002
+    assert np.sqrt(np.mean((samples - ideal) ** 2)) < 30
+
+
+async def test_a_rate_may_change_in_the_middle_of_a_call_and_nothing_is_lost(callers: CallerFrames) -> None:
+    heard, sent_s = 0, 0.0
+    for rate_hz in (8_000, 48_000, 16_000, 44_100, 11_025, 16_000):
+        for _ in range(5):
+            frame = await callers.deserialize(wired(bytes(rate_hz // 50 * 2), rate_hz))
+            heard += len(frame.audio) // 2 if isinstance(frame, InputAudioRawFrame) else 0
+            sent_s += rate_hz // 50 / rate_hz
+    assert heard / 16_000 == pytest.approx(sent_s, abs=0.0005)
 
 
 @pytest.mark.parametrize(

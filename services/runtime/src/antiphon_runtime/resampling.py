@@ -1,0 +1,80 @@
+"""Low-delay sample-rate conversion of live mono 16-bit audio by FFmpeg's swresample. Needs the extra `audio` (PyAV)."""
+
+from av import AudioFrame, AudioResampler
+
+from .pcm import BYTES_PER_SAMPLE
+
+RATES_HZ = range(4_000, 192_001)
+TAPS = 30
+# A Kaiser-windowed sinc of 30 taps at the lower of the two rates, half of which a stream lacks; 256 phases, between
+# which it interpolates. docs/decisions/0019 compares these values with others and with soxr.
+FILTER = {
+    "filter_size": str(TAPS),
+    "filter_type": "kaiser",
+    "kaiser_beta": "7",
+    "cutoff": "0.93",
+    "phase_shift": "8",
+    "linear_interp": "1",
+}
+
+
+class StreamResampler:
+    """Converts s16le mono from `from_hz` to `to_hz`, piece by piece; the result does not depend on the pieces.
+
+    The result is aligned with the input to the sample. It lacks 17 samples at most at the lower of the two rates (2 ms
+    at 8 kHz, 1 ms at 16 kHz), which `flush` returns; the first output needs 34 of them. A sine up to 0.425 of the lower
+    rate keeps a signal-to-noise ratio of 75 dB and loses 0.5 dB at most; what lies beyond 0.53 of it is 58 dB down.
+
+    Holds no more than a filter's length of audio. Not for several threads at once. Raises ValueError for a rate outside
+    RATES_HZ.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        for rate_hz in (from_hz, to_hz):
+            if rate_hz not in RATES_HZ:
+                raise ValueError(f"sample rate {rate_hz} is not within {RATES_HZ[0]} to {RATES_HZ[-1]} Hz")
+        self.from_hz = from_hz
+        self.to_hz = to_hz
+        # An empty stream, in which the first frame sets the filter up.
+        self._resampler = self._stream()
+        self._taken = 0
+        self._has_output = False
+
+    def resample(self, pcm: bytes) -> bytes:
+        """Take the next samples and return what is complete. Raises ValueError for half a sample."""
+        if len(pcm) % BYTES_PER_SAMPLE:
+            raise ValueError(f"audio of {len(pcm)} bytes is not whole 16-bit samples")
+        if self.from_hz == self.to_hz or not pcm:
+            return pcm
+        self._taken += len(pcm) // BYTES_PER_SAMPLE
+        output = self._convert(pcm)
+        self._has_output = self._has_output or bool(output)
+        return output
+
+    def flush(self) -> bytes:
+        """Return the rest of the samples taken so far, and start a new stream."""
+        if not self._taken:
+            return b""
+        if self._has_output:
+            rest = _joined(self._resampler.resample(None))
+        else:
+            # swresample gives nothing of a stream shorter than its filter, unless silence follows.
+            silent = 2 * TAPS * max(1, -(-self.from_hz // self.to_hz))
+            output_bytes = -(-self._taken * self.to_hz // self.from_hz) * BYTES_PER_SAMPLE
+            rest = self._convert(bytes(silent * BYTES_PER_SAMPLE))[:output_bytes]
+        self._resampler, self._taken, self._has_output = self._stream(), 0, False
+        return rest
+
+    def _stream(self) -> AudioResampler:
+        return AudioResampler("s16", "mono", self.to_hz, options=FILTER)
+
+    def _convert(self, pcm: bytes) -> bytes:
+        frame = AudioFrame("s16", "mono", len(pcm) // BYTES_PER_SAMPLE)
+        frame.sample_rate = self.from_hz
+        frame.planes[0].update(pcm)
+        return _joined(self._resampler.resample(frame))
+
+
+def _joined(frames: list[AudioFrame]) -> bytes:
+    # A plane's buffer may be longer than its samples.
+    return b"".join(bytes(frame.planes[0])[: frame.samples * BYTES_PER_SAMPLE] for frame in frames)
