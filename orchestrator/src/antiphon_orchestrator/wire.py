@@ -61,7 +61,8 @@ class CallerFrames(ProtobufFrameSerializer):
     def _at_our_rate(self, pcm: bytes, rate_hz: int) -> bytes:
         rest = b""
         if rate_hz != self._resampler.from_hz:
-            rest, self._resampler = self._resampler.flush(), StreamResampler(rate_hz, self._rate_hz)
+            rest = self._resampler.flush()
+            self._resampler = StreamResampler(rate_hz, self._rate_hz, fixed_delay=True)
         return rest + self._resampler.resample(pcm)
 
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from antiphon_runtime.resampling import StreamResampler
+from antiphon_runtime.resampling import MAX_DELAY_SAMPLES, StreamResampler
 
 PAIRS = [
     (8_000, 16_000),
@@ -60,7 +60,7 @@ def test_never_lacks_more_than_two_milliseconds_not_even_of_the_first_frames(
         taken_s += len(piece) / 2 / from_hz
         given_s += len(resampler.resample(piece)) / 2 / to_hz
         # Half a sample more: the last one may lie between two of the input's.
-        assert taken_s - given_s <= 17 / min(from_hz, to_hz)
+        assert taken_s - given_s <= MAX_DELAY_SAMPLES / min(from_hz, to_hz)
 
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), PAIRS)
@@ -115,6 +115,20 @@ def test_a_stream_of_any_length_is_whole_after_a_flush_and_the_next_begins_anew(
     assert abs(len(first) / 2 - count * to_hz / from_hz) <= 1
     assert resampler.flush() == b""
     assert resampler.resample(samples.tobytes()) + resampler.flush() == first
+
+
+@pytest.mark.parametrize(("from_hz", "to_hz"), PAIRS)
+def test_a_fixed_delay_makes_each_piece_as_long_as_it_was(from_hz: int, to_hz: int) -> None:
+    samples = sine(0.2 * min(from_hz, to_hz), from_hz, 0.5)
+    plain, delayed = StreamResampler(from_hz, to_hz), StreamResampler(from_hz, to_hz, fixed_delay=True)
+    taken, output = 0, b""
+    for piece in pieces(samples, from_hz // 100):
+        taken += len(piece) // 2
+        output += delayed.resample(piece)
+        assert len(output) // 2 == taken * to_hz // from_hz
+    lead = -(-MAX_DELAY_SAMPLES * to_hz // min(from_hz, to_hz))
+    assert output + delayed.flush() == bytes(2 * lead) + plain.resample(samples.tobytes()) + plain.flush()
+    assert delayed.resample(samples.tobytes()) == output
 
 
 def test_full_scale_is_clipped_rather_than_wrapped() -> None:
