@@ -5,6 +5,8 @@ import pytest
 from pipecat.frames.frames import InputAudioRawFrame, InputTransportMessageFrame
 from pipecat.frames.protobufs import frames_pb2 as generated
 
+from antiphon_orchestrator.manners import phrases
+from antiphon_orchestrator.session import OUTPUT_RATE_HZ
 from antiphon_orchestrator.wire import CallerFrames
 
 frames_pb2: Any = generated
@@ -110,3 +112,7 @@ async def test_what_is_neither_usable_audio_nor_a_message_is_ignored(callers: Ca
 async def test_a_clients_message_is_taken(callers: CallerFrames) -> None:
     frame = await callers.deserialize(message('{"type": "hello"}'))
     assert isinstance(frame, InputTransportMessageFrame) and frame.message == {"type": "hello"}
+
+
+def test_the_agents_own_phrases_need_no_resampling_on_their_way_out() -> None:
+    assert phrases.RATE_HZ == OUTPUT_RATE_HZ
