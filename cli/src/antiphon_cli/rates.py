@@ -32,9 +32,11 @@ RATES_HZ = (8_000, 16_000, 44_100, 48_000)
 # Callers that must not wait longer than those of the base rate, and by how much at most.
 COMPARED_HZ, BASE_HZ, MOST_MS = (8_000, 48_000), 16_000, 20.0
 TICK_S = 0.02
-# The utterance in ticks, its last one cut by this share; the silence in which the answer comes and ends.
-SPEECH_TICKS, SILENCE_TICKS = 30, 75
+SPEECH_TICKS = 30
+# Ends of the utterance within its last tick.
 PHASES = 5
+# The caller is silent until the answer, of half a second, has been heard for so long; or for so long without any.
+ANSWER_S, NO_ANSWER_S = 0.9, 6.0
 AUDIBLE = 0.006
 SESSION_S = 30.0
 Row = dict[str, Any]
@@ -48,22 +50,23 @@ async def bench_rates(rates_hz: Sequence[int], calls: int, turns: int, note: Cal
         services = [process for process in at.processes if process.name not in at.urls or process.name == OFF]
         async with supervised(services, lambda *_: None):
             for call, rate_hz in itertools.product(range(calls), rates_hz):
-                heard = await place_rate_call(at.urls[OFF], rate_hz, turns)
+                cuts = [(call * turns + turn) % PHASES / PHASES for turn in range(turns)]
+                heard = await place_rate_call(at.urls[OFF], rate_hz, cuts)
                 load = os.getloadavg()[0]
                 rows += [{"call": call, "rate_hz": rate_hz, "heard_v2v_ms": ms, "load": load} for ms in heard]
                 note(f"call {call + 1} of {calls} at {rate_hz} Hz: load {load:.2f}")
     return rows
 
 
-async def place_rate_call(url: str, rate_hz: int, turns: int) -> list[float | None]:
-    """Ask `turns` times; from the caller's last sound to the agent's first, in ms, None where nothing was heard."""
+async def place_rate_call(url: str, rate_hz: int, cuts: Sequence[float]) -> list[float | None]:
+    """Say one utterance for each of `cuts`; from its last sound to the agent's first, in ms, None without an answer."""
     async with connect(url, compression=None, proxy=None, max_size=None) as socket:
         ear = _Ear()
         async with asyncio.TaskGroup() as tasks:
             listening = tasks.create_task(ear.listen(socket))
             async with asyncio.timeout(SESSION_S):
                 await ear.session.wait()
-            heard = await _talk(socket, ear, rate_hz, turns)
+            heard = await _talk(socket, ear, rate_hz, cuts)
             listening.cancel()
     return heard
 
@@ -86,33 +89,29 @@ class _Ear:
                     self.session.set()
 
 
-async def _talk(socket: ClientConnection, ear: _Ear, rate_hz: int, turns: int) -> list[float | None]:
+async def _talk(socket: ClientConnection, ear: _Ear, rate_hz: int, cuts: Sequence[float]) -> list[float | None]:
     heard: list[float | None] = []
-    start_s, ticks = time.monotonic(), itertools.count(1)
-    for turn in range(turns):
-        speech = utterance(rate_hz, turn % PHASES / PHASES)
-        silent_s = len(speech) / rate_hz
-        frames = np.array_split(_padded(speech, rate_hz), SPEECH_TICKS + SILENCE_TICKS)
-        began_s = 0.0
-        for number, frame in enumerate(frames):
+    samples = round(TICK_S * rate_hz)
+    end_s = time.monotonic()
+    for cut in cuts:
+        said = utterance(rate_hz, cut)
+        frames = np.pad(said, (0, SPEECH_TICKS * samples - len(said))).reshape(SPEECH_TICKS, samples)
+        silent_s, ear.first_s = end_s + len(said) / rate_hz, None
+        for frame in itertools.chain(frames, itertools.repeat(np.zeros(samples, np.int16))):
             # A tick's audio is sent when it is over, as a microphone would.
-            tick_end_s = start_s + next(ticks) * TICK_S
-            await asyncio.sleep(tick_end_s - time.monotonic())
+            end_s += TICK_S
+            await asyncio.sleep(end_s - time.monotonic())
             await socket.send(encode_audio(frame.tobytes(), rate_hz))
-            if number == 0:
-                began_s, ear.first_s = tick_end_s - TICK_S, None
-        heard.append(None if ear.first_s is None else round(1000 * (ear.first_s - began_s - silent_s), 1))
+            over_s = silent_s + NO_ANSWER_S if ear.first_s is None else ear.first_s + ANSWER_S
+            if end_s >= max(over_s, silent_s):
+                break
+        heard.append(None if ear.first_s is None else round(1000 * (ear.first_s - silent_s), 1))
     return heard
 
 
 def utterance(rate_hz: int, cut: float) -> Pcm:
     """Half a second and more of a tone; its last tick is cut short by the share `cut`."""
     return to_pcm(tone((SPEECH_TICKS - cut) * TICK_S, rate_hz))
-
-
-def _padded(speech: Pcm, rate_hz: int) -> Pcm:
-    length = round(TICK_S * rate_hz) * (SPEECH_TICKS + SILENCE_TICKS)
-    return np.pad(speech, (0, length - len(speech)))
 
 
 def p50s(rows: list[Row]) -> dict[int, float | None]:
@@ -138,8 +137,8 @@ def verdict(medians: dict[int, float | None]) -> tuple[str, bool]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=3, help="of each rate")
-    parser.add_argument("--turns", type=int, default=10, help="of a call")
+    parser.add_argument("--calls", type=int, default=12, help="of each rate")
+    parser.add_argument("--turns", type=int, default=2, help="of a call")
     parser.add_argument("--rates", type=int, nargs="+", default=list(RATES_HZ), help="Hz")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     options = parser.parse_args()

@@ -1,6 +1,8 @@
 """Delay, quality and bookkeeping of the one resampler."""
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +157,15 @@ def test_half_a_sample_is_refused_and_changes_nothing() -> None:
     with pytest.raises(ValueError, match="3 bytes is not whole 16-bit samples"):
         resampler.resample(b"\0\0\0")
     assert len(resampler.resample(bytes(320)) + resampler.flush()) == 640
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux")
+def test_a_stream_starts_no_threads() -> None:
+    before = len(os.listdir("/proc/self/task"))
+    streams = [StreamResampler(8_000, 16_000) for _ in range(10)]
+    for stream in streams:
+        stream.resample(bytes(320))
+    assert len(os.listdir("/proc/self/task")) == before
 
 
 def test_an_hour_lacks_no_more_than_a_second_does() -> None:

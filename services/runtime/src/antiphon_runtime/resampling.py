@@ -1,6 +1,7 @@
 """Low-delay sample-rate conversion of live mono 16-bit audio by FFmpeg's swresample. Needs the extra `audio` (PyAV)."""
 
-from av import AudioFrame, AudioResampler
+from av import AudioFrame
+from av.filter import Graph
 
 from .pcm import BYTES_PER_SAMPLE
 
@@ -40,8 +41,8 @@ class StreamResampler:
         lead_samples = -(-MAX_DELAY_SAMPLES * to_hz // min(from_hz, to_hz)) if fixed_delay else 0
         self._fixed_delay = fixed_delay
         self._lead = bytes(lead_samples * BYTES_PER_SAMPLE)
-        # An empty stream, in which the first frame sets the filter up.
-        self._resampler = self._stream()
+        # None until the stream has samples.
+        self._graph: Graph | None = None
         self._taken = 0
         self._given = 0
         self._converted = False
@@ -69,27 +70,47 @@ class StreamResampler:
         if not self._taken:
             return b""
         if self._converted:
-            rest = _joined(self._resampler.resample(None))
+            rest = self._convert(None)
         else:
             # swresample gives nothing of a stream shorter than its filter, unless silence follows.
             silent = 2 * TAPS * max(1, -(-self.from_hz // self.to_hz))
             output_bytes = -(-self._taken * self.to_hz // self.from_hz) * BYTES_PER_SAMPLE
             rest = self._convert(bytes(silent * BYTES_PER_SAMPLE))[:output_bytes]
         rest = self._ready + rest
-        self._resampler, self._ready, self._converted = self._stream(), self._lead, False
+        self._graph, self._ready, self._converted = None, self._lead, False
         self._taken = self._given = 0
         return rest
 
-    def _stream(self) -> AudioResampler:
-        return AudioResampler("s16", "mono", self.to_hz, options=FILTER)
+    def _convert(self, pcm: bytes | None) -> bytes:
+        """Push samples, or the end of the stream, and return all that comes out."""
+        graph = self._graph = self._graph or self._configured()
+        if pcm is None:
+            graph.push(None)
+        else:
+            frame = AudioFrame("s16", "mono", len(pcm) // BYTES_PER_SAMPLE)
+            frame.sample_rate = self.from_hz
+            frame.planes[0].update(pcm)
+            graph.push(frame)
+        output = []
+        try:
+            while True:
+                converted = graph.pull()
+                # A plane's buffer may be longer than its samples.
+                output.append(bytes(converted.planes[0])[: converted.samples * BYTES_PER_SAMPLE])  # type: ignore[union-attr]
+        except (BlockingIOError, EOFError):
+            return b"".join(output)
 
-    def _convert(self, pcm: bytes) -> bytes:
-        frame = AudioFrame("s16", "mono", len(pcm) // BYTES_PER_SAMPLE)
-        frame.sample_rate = self.from_hz
-        frame.planes[0].update(pcm)
-        return _joined(self._resampler.resample(frame))
-
-
-def _joined(frames: list[AudioFrame]) -> bytes:
-    # A plane's buffer may be longer than its samples.
-    return b"".join(bytes(frame.planes[0])[: frame.samples * BYTES_PER_SAMPLE] for frame in frames)
+    def _configured(self) -> Graph:
+        graph = Graph()
+        # By default libavfilter starts a thread for each processor, in every graph. av.AudioResampler leaves it so.
+        graph.threads = 1
+        source = {"sample_rate": str(self.from_hz), "sample_fmt": "s16", "channel_layout": "mono"}
+        result = {"sample_rates": str(self.to_hz), "sample_fmts": "s16", "channel_layouts": "mono"}
+        nodes = (
+            graph.add("abuffer", **source, time_base=f"1/{self.from_hz}"),
+            graph.add("aresample", **FILTER, sample_rate=str(self.to_hz)),
+            graph.add("aformat", **result),
+            graph.add("abuffersink"),
+        )
+        graph.link_nodes(*nodes).configure()
+        return graph
