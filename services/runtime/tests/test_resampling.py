@@ -1,6 +1,5 @@
 """Delay, quality and bookkeeping of the one resampler."""
 
-import os
 import random
 from pathlib import Path
 
@@ -24,6 +23,7 @@ PAIRS = [
     (24_000, 48_000),
 ]
 AMPLITUDE = 12_000
+TASKS = Path("/proc/self/task")
 
 
 def sine(hz: float, rate_hz: int, seconds: float = 1.0) -> np.ndarray:
@@ -159,13 +159,13 @@ def test_half_a_sample_is_refused_and_changes_nothing() -> None:
     assert len(resampler.resample(bytes(320)) + resampler.flush()) == 640
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux")
+@pytest.mark.skipif(not TASKS.is_dir(), reason="threads are listed by Linux")
 def test_a_stream_starts_no_threads() -> None:
-    before = len(os.listdir("/proc/self/task"))
+    before = len(list(TASKS.iterdir()))
     streams = [StreamResampler(8_000, 16_000) for _ in range(10)]
     for stream in streams:
         stream.resample(bytes(320))
-    assert len(os.listdir("/proc/self/task")) == before
+    assert len(list(TASKS.iterdir())) == before
 
 
 def test_an_hour_lacks_no_more_than_a_second_does() -> None:
