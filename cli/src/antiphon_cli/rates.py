@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from antiphon_bench.frames import AgentAudio, Message, decode, encode_audio
 from antiphon_bench.machine import machine
-from antiphon_bench.stats import summarise
+from antiphon_bench.stats import ranked_at
 from antiphon_bench.testing.synth import tone
 from antiphon_bench.wav import Pcm, to_pcm
 
@@ -114,10 +114,10 @@ def utterance(rate_hz: int, cut: float) -> Pcm:
     return to_pcm(tone((SPEECH_TICKS - cut) * TICK_S, rate_hz))
 
 
-def p50s(rows: list[Row]) -> dict[int, float | None]:
-    """The median of each rate; a turn without an answer ranks above every other."""
+def by_rate(rows: list[Row], share: float = 0.5) -> dict[int, float | None]:
+    """Each rate's percentile, its median by default; a turn without an answer ranks above every other."""
     rates = sorted({row["rate_hz"] for row in rows})
-    return {rate: summarise([row["heard_v2v_ms"] for row in rows if row["rate_hz"] == rate]).p50_ms for rate in rates}
+    return {rate: ranked_at([row["heard_v2v_ms"] for row in rows if row["rate_hz"] == rate], share) for rate in rates}
 
 
 def verdict(medians: dict[int, float | None]) -> tuple[str, bool]:
@@ -148,7 +148,10 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     content = {"bench": "rates", "machine": machine(), "rows": rows}
     (options.output / "rates.json").write_text(json.dumps(content) + "\n")
-    line, holds = verdict(p50s(rows))
+    medians, floors = by_rate(rows), by_rate(rows, 0.1)
+    for rate, median in medians.items():
+        print(f"{rate:6d} Hz: heard p50 {median} ms, p10 {floors[rate]} ms")
+    line, holds = verdict(medians)
     print(line)
     if not holds:
         named = " and ".join(str(rate) for rate in COMPARED_HZ)
