@@ -5,6 +5,8 @@ import pytest
 from pipecat.frames.frames import InputAudioRawFrame, InputTransportMessageFrame
 from pipecat.frames.protobufs import frames_pb2 as generated
 
+from antiphon_orchestrator.manners import phrases
+from antiphon_orchestrator.session import OUTPUT_RATE_HZ
 from antiphon_orchestrator.wire import CallerFrames
 
 frames_pb2: Any = generated
@@ -37,15 +39,48 @@ async def test_stereo_becomes_the_mean_of_its_channels(callers: CallerFrames) ->
     assert np.frombuffer(frame.audio, "<i2").tolist() == [200, -100] and frame.num_channels == 1
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 44_100, 48_000])
-async def test_other_rates_become_ours_and_hardly_any_is_held_back(callers: CallerFrames, rate_hz: int) -> None:
-    heard = 0
-    for _ in range(100):  # two seconds
-        frame = await callers.deserialize(wired(bytes(rate_hz // 50 * 2), rate_hz))
-        if isinstance(frame, InputAudioRawFrame):
-            assert frame.sample_rate == 16_000
-            heard += len(frame.audio) // 2
-    assert 30_000 < heard <= 32_000  # the resampler holds up to an eighth of a second back
+@pytest.mark.parametrize("frame_ms", [10, 20])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 32_000, 44_100, 48_000])
+async def test_a_frame_of_another_rate_becomes_as_many_milliseconds_of_ours(
+    callers: CallerFrames, rate_hz: int, channels: int, frame_ms: int
+) -> None:
+    heard, sent = 0, 0
+    for _ in range(100):
+        samples = rate_hz * frame_ms // 1000
+        frame = await callers.deserialize(wired(bytes(samples * 2 * channels), rate_hz, channels))
+        assert isinstance(frame, InputAudioRawFrame) and frame.sample_rate == 16_000
+        heard, sent = heard + len(frame.audio) // 2, sent + samples
+        assert 0 <= sent / rate_hz - heard / 16_000 < 1 / 16_000
+
+
+@pytest.mark.parametrize(("rate_hz", "delay_samples"), [(8_000, 34), (44_100, 17), (48_000, 17)])
+async def test_a_word_is_heard_with_the_frame_that_ends_it_two_milliseconds_late_at_most(
+    callers: CallerFrames, rate_hz: int, delay_samples: int
+) -> None:
+    word = np.sin(np.arange(rate_hz * 3 // 10) * 2 * np.pi * 440 / rate_hz) * 12_000
+    heard = b""
+    for piece in np.split(word.astype("<i2"), 15):
+        frame = await callers.deserialize(wired(piece.tobytes(), rate_hz))
+        assert isinstance(frame, InputAudioRawFrame)
+        heard += frame.audio
+    samples = np.frombuffer(heard, "<i2").astype(float)
+    assert len(samples) == 4_800 and not samples[:delay_samples].any()
+    ideal = np.sin(np.arange(len(samples) - delay_samples) * 2 * np.pi * 440 / 16_000) * 12_000
+    assert np.sqrt(np.mean((samples[delay_samples:] - ideal) ** 2)) < 30
+
+
+async def test_a_rate_may_change_in_the_middle_of_a_call_and_nothing_is_lost(callers: CallerFrames) -> None:
+    heard, sent, changes = b"", 0.0, (8_000, 48_000, 16_000, 44_100, 11_025, 16_000)
+    for rate_hz in changes:
+        for _ in range(5):
+            frame = await callers.deserialize(wired(np.full(rate_hz // 50, 1000, "<i2").tobytes(), rate_hz))
+            heard += frame.audio if isinstance(frame, InputAudioRawFrame) else b""
+            sent += rate_hz // 50 / rate_hz
+    samples = np.frombuffer(heard, "<i2")
+    assert np.count_nonzero(np.abs(samples - 1000.0) < 50) / 16_000 == pytest.approx(sent, abs=0.001)
+    # Each change begins with the resampler's delay.
+    assert 0 <= len(samples) / 16_000 - sent <= 0.0022 * len(changes)
 
 
 @pytest.mark.parametrize(
@@ -77,3 +112,7 @@ async def test_what_is_neither_usable_audio_nor_a_message_is_ignored(callers: Ca
 async def test_a_clients_message_is_taken(callers: CallerFrames) -> None:
     frame = await callers.deserialize(message('{"type": "hello"}'))
     assert isinstance(frame, InputTransportMessageFrame) and frame.message == {"type": "hello"}
+
+
+def test_the_agents_own_phrases_need_no_resampling_on_their_way_out() -> None:
+    assert phrases.RATE_HZ == OUTPUT_RATE_HZ

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from pipecat.audio.utils import create_stream_resampler
 from pipecat.frames.frames import Frame, InputAudioRawFrame, InputTransportMessageFrame
 from pipecat.frames.protobufs import frames_pb2 as generated
 from pipecat.serializers.protobuf import ProtobufFrameSerializer
+
+from antiphon_runtime.resampling import StreamResampler
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,7 @@ class CallerFrames(ProtobufFrameSerializer):
     def __init__(self, rate_hz: int) -> None:
         super().__init__()
         self._rate_hz = rate_hz
-        self._resampler = create_stream_resampler()
-        self._resampled_hz = 0
+        self._resampler = StreamResampler(rate_hz, rate_hz)
         self._ignored = 0
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
@@ -43,7 +43,7 @@ class CallerFrames(ProtobufFrameSerializer):
             sent = frames_pb2.Frame()
         match sent.WhichOneof("frame"):
             case "audio" if _usable(sent.audio):
-                return await self._audio(sent.audio)
+                return self._audio(sent.audio)
             case "message" if (message := _object(sent.message.data)) is not None:
                 return InputTransportMessageFrame(message=message)
         self._ignored += 1
@@ -51,15 +51,19 @@ class CallerFrames(ProtobufFrameSerializer):
             log.warning("a caller sends frames that are ignored, the first of %s bytes", len(data))
         return None
 
-    async def _audio(self, sent: Any) -> InputAudioRawFrame | None:
+    def _audio(self, sent: Any) -> InputAudioRawFrame | None:
         audio = sent.audio
         if sent.num_channels == 2:
             audio = np.frombuffer(audio, "<i2").reshape(-1, 2).mean(axis=1).astype("<i2").tobytes()
-        if sent.sample_rate != self._rate_hz:
-            if sent.sample_rate != self._resampled_hz:
-                self._resampler, self._resampled_hz = create_stream_resampler(), sent.sample_rate
-            audio = await self._resampler.resample(audio, sent.sample_rate, self._rate_hz)
+        audio = self._at_our_rate(audio, sent.sample_rate)
         return InputAudioRawFrame(audio=audio, sample_rate=self._rate_hz, num_channels=1) if audio else None
+
+    def _at_our_rate(self, pcm: bytes, rate_hz: int) -> bytes:
+        rest = b""
+        if rate_hz != self._resampler.from_hz:
+            rest = self._resampler.flush()
+            self._resampler = StreamResampler(rate_hz, self._rate_hz, fixed_delay=True)
+        return rest + self._resampler.resample(pcm)
 
 
 def _usable(sent: Any) -> bool:

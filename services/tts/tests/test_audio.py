@@ -64,3 +64,18 @@ def test_of_a_segment_without_any_sound_nothing_is_left() -> None:
 
 def test_what_is_too_loud_is_clipped() -> None:
     assert np.frombuffer(finished(tone(0.1) * 9, [], RATE)[0], "<i2").max() == 32767
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 24_000, 48_000])
+def test_of_a_first_window_hardly_anything_is_held_back(rate_hz: int) -> None:
+    finisher = Finisher(RATE, rate_hz, lead_ms=40, most_lead_ms=500)
+    window = tone(0.0929)
+    heard_s = len(finisher.push(window)) / 2 / rate_hz
+    assert len(window) / RATE - heard_s <= 0.0021
+
+
+def test_sound_that_ends_between_windows_is_heard_to_its_end() -> None:
+    pcm, _ = finished(np.concatenate((tone(0.3), silence(0.1))), [1000, 5000], 8_000)
+    heard = np.flatnonzero(np.abs(np.frombuffer(pcm, "<i2")) > 300)
+    assert heard[-1] / 8_000 == pytest.approx(0.3, abs=0.003)
+    assert len(pcm) / 2 / 8_000 == pytest.approx(0.4, abs=0.001)

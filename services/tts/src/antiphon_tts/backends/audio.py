@@ -1,7 +1,8 @@
 """From a model's samples, as they come, to what a caller asked for: less silence at the start, their rate, 16 bits."""
 
 import numpy as np
-import soxr
+
+from antiphon_runtime.resampling import StreamResampler
 
 from .trimming import SILENCE_RMS, WINDOW_MS, Samples
 
@@ -18,7 +19,7 @@ class Finisher:
         self._window = model_hz * WINDOW_MS // 1000
         self._lead = model_hz * lead_ms // 1000
         self._most = self._lead + model_hz * most_lead_ms // 1000
-        self._resampler = soxr.ResampleStream(model_hz, rate_hz, 1) if rate_hz != model_hz else None
+        self._resampler = StreamResampler(model_hz, rate_hz)
         # None once the first sound has been found, or given up.
         self._held: Samples | None = np.zeros(0, np.float32)
         self._searched = 0
@@ -55,6 +56,5 @@ class Finisher:
         return samples[:0]
 
     def _pcm(self, samples: Samples, *, last: bool) -> bytes:
-        if self._resampler is not None:
-            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples, np.float32), last)
-        return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        pcm = np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+        return self._resampler.resample(pcm) + (self._resampler.flush() if last else b"")
