@@ -21,7 +21,7 @@ def message(data: str) -> bytes:
 
 @pytest.fixture
 def callers() -> CallerFrames:
-    return CallerFrames(16_000)
+    return CallerFrames(16_000, door)
 
 
 async def test_audio_at_our_rate_is_taken_as_it_is(callers: CallerFrames) -> None:

@@ -22,6 +22,7 @@ from .manners.phrases import Line, Occasion, PhraseBook, lines_of
 from .manners.spokesman import Patience, SayFrame, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
+from .rtvi import CallerRTVIProcessor
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
 from .timeline import Turn
 from .tools import TOOLS, Resources, read_knowledge
@@ -42,7 +43,6 @@ async def converse(
     *,
     on_turn: Callable[[Turn], Awaitable[None]],
     on_empty: Callable[[], None] | None = None,
-    on_underruns: Callable[[int], None] | None = None,
     record_to: Path | None = None,
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
@@ -72,7 +72,7 @@ async def converse(
 
     clock = SystemClock()
     ledger = Ledger(session, clock, on_empty)
-    observer = TimelineObserver(closed, ledger.empty, ledger.begun, on_underruns)
+    observer = TimelineObserver(closed, ledger.empty, ledger.begun)
     worker = PipelineWorker(
         pipeline,
         params=PARAMS.model_copy(),
@@ -81,6 +81,7 @@ async def converse(
         app_resources=Resources(knowledge=read_knowledge(agent.knowledge_file)),
         # A caller may listen in silence for long; what ends a call is the hang-up.
         idle_timeout_secs=None,
+        rtvi_processor=CallerRTVIProcessor(),
     )
     session.worker = worker
     _handle_events(session, transport, worker, recorder, record_to)
@@ -112,13 +113,18 @@ def _handle_events(
     recorder: AudioBufferProcessor | None,
     record_to: Path | None,
 ) -> None:
+    reconnected = False
+
     async def on_connected(_transport: BaseTransport, _client: Any) -> None:
+        nonlocal reconnected
         hello = {"type": "antiphon.session", "session_id": session.session_id, "agent": session.agent_name}
         frames: list[Any] = [OutputTransportMessageUrgentFrame(message=hello)]
-        if recorder:
-            await recorder.start_recording()
-        if session.agent.greeting:
-            frames.append(TTSSpeakFrame(session.agent.greeting))
+        if not reconnected:  # a connection that is renewed is no new call
+            reconnected = True
+            if recorder:
+                await recorder.start_recording()
+            if session.agent.greeting:
+                frames.append(TTSSpeakFrame(session.agent.greeting))
         await worker.queue_frames(frames)
 
     async def on_disconnected(_transport: BaseTransport, _client: Any) -> None:

@@ -11,7 +11,6 @@ from pipecat.frames.frames import (
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
     FunctionCallsStartedFrame,
-    InputTransportMessageFrame,
     LLMContextAssistantTurnFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -27,7 +26,6 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.tts_service import TTSService
 from pipecat.utils.errors import ErrorCategory
 
-from .client_reports import underruns
 from .early import Early
 from .services.frames import (
     AgentSilencedFrame,
@@ -67,8 +65,7 @@ class TimelineObserver(BaseObserver):
 
     A turn closes when its answer has been spoken and remembered, when the caller interrupts it, when a service
     fails, or when the session ends. `on_begin` gets it whenever speech of it begins, and when that did. An utterance
-    without words is no turn: `on_empty` hears of it, and its id is used again. `on_underruns` hears how many gaps the
-    caller's player reports.
+    without words is no turn: `on_empty` hears of it, and its id is used again.
     """
 
     def __init__(
@@ -76,13 +73,11 @@ class TimelineObserver(BaseObserver):
         on_turn: Callable[[Turn, bool], Awaitable[None]],
         on_empty: Callable[[int], None] | None = None,
         on_begin: Callable[[Turn, int], None] | None = None,
-        on_underruns: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(observe_every_push=False)
         self._on_turn = on_turn
         self._on_empty = on_empty
         self._on_begin = on_begin
-        self._on_underruns = on_underruns
         self._next_id = 1
         self._turn: Turn | None = None
         self._progress = _Progress()
@@ -104,10 +99,6 @@ class TimelineObserver(BaseObserver):
     async def on_push_frame(self, data: FramePushed) -> None:
         if data.frame.broadcast_sibling_id and data.frame.id > data.frame.broadcast_sibling_id:
             return  # the same event, on its way in the other direction
-        if isinstance(data.frame, InputTransportMessageFrame):
-            if (gaps := underruns(data.frame.message)) and self._on_underruns:
-                self._on_underruns(gaps)
-            return
         if not await self._is_early(data.frame, data.timestamp):
             await self._on_frame(data.frame, data.timestamp)
 

@@ -15,6 +15,7 @@ from antiphon_runtime.calls import Call, working_for
 from .agents import Agent, Agents
 from .backends import Backends
 from .conversation import converse
+from .door import Door
 from .metrics import Metrics
 from .session import Session
 from .timeline import Turn
@@ -145,6 +146,11 @@ class Sessions:
                 extra={"fields": {"session_id": session.session_id, "ended": session.ended}},
             )
 
+    def open_door(self, session: Session) -> Door:
+        """The door of the session, through which a transport passes what its caller sends."""
+        session.door = Door(session, self._metrics)
+        return session.door
+
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""
         record_to = self._record_dir / f"{session.session_id}.wav" if self._record_dir else None
@@ -154,7 +160,6 @@ class Sessions:
             self._backends,
             on_turn=self._count,
             on_empty=self._metrics.empty.inc,
-            on_underruns=self._metrics.underruns.inc,
             record_to=record_to,
         )
 

@@ -8,6 +8,8 @@ tile the voice-to-voice time exactly.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+# The `commit_reason` of a turn that was not spoken.
+TYPED = "typed"
 Outcome = Literal["answered", "interrupted", "unanswered", "failed"]
 # Within this of the recent median, a turn is as fast as usual.
 MUCH = 1.1
@@ -99,8 +101,8 @@ class Turn:
 
     @property
     def v2v_ms(self) -> float | None:
-        """From the caller's last sample to the agent's first, None when there was no answer."""
-        if self.first_audio_ns is None or self.speech_end_ns is None:
+        """From the caller's last sample to the agent's first, None when there was no answer or the turn was typed."""
+        if self.first_audio_ns is None or self.speech_end_ns is None or self.commit_reason == TYPED:
             return None
         return (self.first_audio_ns - self.speech_end_ns) / 1e6
 

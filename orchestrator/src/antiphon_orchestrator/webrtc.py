@@ -1,6 +1,7 @@
 """Calls over WebRTC, as Pipecat's web client makes them: /start, then an offer."""
 
 import asyncio
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -11,20 +12,17 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import SessionDescription
 from fastapi import APIRouter, HTTPException, Request
 from pipecat.transports.base_transport import TransportParams
-from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
-from pipecat.transports.smallwebrtc.request_handler import (
-    IceCandidate,
-    SmallWebRTCPatchRequest,
-    SmallWebRTCRequest,
-    SmallWebRTCRequestHandler,
-)
+from pipecat.transports.smallwebrtc.request_handler import IceCandidate, SmallWebRTCPatchRequest, SmallWebRTCRequest
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
+from .connection import CallerConnection, CallerRequests
 from .ice import IceServers, as_json
 from .sessions import Draining, Full, Sessions
 
 log = logging.getLogger(__name__)
 
+# Of a request: an offer has tens of kilobytes at most.
+MAX_BODY_BYTES = 256 * 1024
 # Started calls that have not made their offer yet; the oldest is forgotten when there are more.
 MAX_STARTED = 64
 
@@ -35,7 +33,7 @@ class WebRtcCalls:
     def __init__(self, sessions: Sessions, ice_servers: IceServers) -> None:
         self._sessions = sessions
         self._ice_servers = ice_servers
-        self._handler = SmallWebRTCRequestHandler()
+        self._handler = CallerRequests()
         self._started: OrderedDict[str, str] = OrderedDict()
         # The peer connection of each call under way, by its session.
         self._connections: dict[str, str] = {}
@@ -78,7 +76,7 @@ class WebRtcCalls:
         elif self._connections.get(session_id) != offer.pc_id or offer.pc_id is None:
             raise HTTPException(404, f"no call {session_id} was started, or it is not this connection's")
 
-        async def connected(connection: SmallWebRTCConnection) -> None:
+        async def connected(connection: CallerConnection) -> None:
             agent = self._started.pop(session_id, None)
             if agent is None or self._tasks is None:  # another offer was faster, or the connection has just ended
                 await connection.disconnect()
@@ -88,9 +86,12 @@ class WebRtcCalls:
 
         self._handler.update_ice_servers(self._ice_servers.now())
         try:
-            return await self._handler.handle_web_request(offer, connected)
+            answer = await self._handler.handle_web_request(offer, connected)
         except (ValueError, InvalidStateError) as error:
             raise HTTPException(400, f"the offer's sdp cannot be used: {error}") from error
+        if answer and session_id in self._connections:  # a connection that is restarted has another id
+            self._connections[session_id] = answer["pc_id"]
+        return answer
 
     async def _candidates(self, session_id: str, request: Request) -> dict[str, str]:
         body = await _json(request)
@@ -107,7 +108,7 @@ class WebRtcCalls:
             raise HTTPException(400, f"the candidates of {session_id} are malformed: {error}") from error
         return {"status": "success"}
 
-    async def _call(self, session_id: str, agent: str, connection: SmallWebRTCConnection) -> None:
+    async def _call(self, session_id: str, agent: str, connection: CallerConnection) -> None:
         try:
             async with self._sessions.admitted(agent, session_id) as session:
                 params = TransportParams(
@@ -116,7 +117,8 @@ class WebRtcCalls:
                     audio_out_10ms_chunks=2,
                     audio_out_filter=session.playout,
                 )
-                await self._sessions.run(session, SmallWebRTCTransport(connection, params))
+                async with connection.leading_to(self._sessions.open_door(session)):
+                    await self._sessions.run(session, SmallWebRTCTransport(connection, params))
         except (Full, Draining) as error:
             log.warning("call %s: %s", session_id, error)
         except Exception:
@@ -141,9 +143,14 @@ def _checked_offer(body: dict[str, Any]) -> SmallWebRTCRequest:
 
 
 async def _json(request: Request) -> dict[str, Any]:
+    read = bytearray()
+    async for part in request.stream():
+        read += part
+        if len(read) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body is too long: {MAX_BODY_BYTES} bytes are allowed")
     try:
-        body = await request.json()
-    except ValueError as error:
+        body = json.loads(read)
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, "the body is not JSON") from error
     if not isinstance(body, dict):
         raise HTTPException(400, "the body is not a JSON object")
