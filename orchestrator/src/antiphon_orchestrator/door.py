@@ -28,6 +28,8 @@ MAX_TEXT = 1000
 # Of a name, a version or an id.
 MAX_FIELD = 100
 ALLOWED = "client-ready, disconnect-bot, antiphon.underruns, and send-text where the agent allows it"
+# Of a send-text, which takes them as they are by default only.
+TEXT_OPTIONS = ("run_immediately", "audio_response")
 # The same complaint is made once in so long.
 QUIET_S = 1.0
 
@@ -110,9 +112,7 @@ def _judge_text(data: Any, allow_text: bool) -> Admitted | Refused:
         return Refused("text_unusable", "it has no content")
     if len(text) > MAX_TEXT:
         return Refused("text_unusable", f"{MAX_TEXT} characters are allowed")
-    if not isinstance(options, dict) or any(
-        options.get(n, True) is not True for n in ("run_immediately", "audio_response")
-    ):
+    if not isinstance(options, dict) or any(options.get(name, True) is not True for name in TEXT_OPTIONS):
         return Refused("text_unusable", "every text is answered at once and aloud: leave the options out")
     return Admitted(text=text)
 

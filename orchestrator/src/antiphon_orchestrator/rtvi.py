@@ -140,7 +140,7 @@ class CountedRTVIObserver(RTVIObserver):
 
 
 class CallerRTVIProcessor(RTVIProcessor):
-    """Pipecat's RTVI, whose clients get ready and leave. The door has checked what comes here; this is the second lock."""
+    """Pipecat's RTVI, whose clients get ready and leave: whatever else came past the door is not acted on."""
 
     def create_rtvi_observer(self, *, params: RTVIObserverParams | None = None, **kwargs: Any) -> RTVIObserver:
         return CountedRTVIObserver(self, params=params, **kwargs)

@@ -81,10 +81,6 @@ class TypedTurns(FrameProcessor):
         start.metadata[_TYPED] = True
         words = TranscriptionFrame(text, "", time_now_iso8601(), finalized=True)
         words.interruptible = False
-        for frame in (
-            start,
-            VADUserStoppedSpeakingFrame(stop_secs=0.0),
-            CommitTurnFrame(sample=-1, reason=TYPED),
-            words,
-        ):
+        stop, commit = VADUserStoppedSpeakingFrame(stop_secs=0.0), CommitTurnFrame(sample=-1, reason=TYPED)
+        for frame in (start, stop, commit, words):
             await self.push_frame(frame)
