@@ -110,7 +110,14 @@ def test_silence_is_no_encoding() -> None:
 
 @pytest.mark.parametrize(
     "beginning",
-    [b"RIFF\x24\x00\x00\x00WAVEfmt ", b"OggS\x00\x02", b"fLaC\x00\x00", b"ID3\x04\x00", b"\x1aE\xdf\xa3\x9f", b"\0\0\0 ftypM4A "],
+    [
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+        b"OggS\x00\x02",
+        b"fLaC\x00\x00",
+        b"ID3\x04\x00",
+        b"\x1aE\xdf\xa3\x9f",
+        b"\0\0\0 ftypM4A ",
+    ],
 )
 def test_an_audio_file_is_refused_where_it_begins(beginning: bytes) -> None:
     assert EncodingWatch().refusal(beginning + bytes(640)) == "audio_container"
