@@ -111,10 +111,10 @@ def test_silence_is_no_encoding() -> None:
 @pytest.mark.parametrize(
     "beginning",
     [
-        b"RIFF\x24\x00\x00\x00WAVEfmt ",
-        b"OggS\x00\x02",
-        b"fLaC\x00\x00",
-        b"ID3\x04\x00",
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        b"OggS\0\2",
+        b"fLaC\0\0",
+        b"ID3\4\0",
         b"\x1aE\xdf\xa3\x9f",
         b"\0\0\0 ftypM4A ",
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ async def test_a_stream_that_ends_at_once_is_dialled_ever_less_often(events: int
     opened_s = await dialled(events, 0.0, until_s=60.0)
     assert opened_s[:2] == [0.0, 0.0]  # the first loss may be anybody's
     assert len([at for at in opened_s if at < 5.0]) <= 12
-    waits = [after - before for before, after in zip(opened_s[5:], opened_s[6:], strict=False)]
+    waits = [after - before for before, after in pairwise(opened_s[5:])]
     assert all(1.0 <= wait <= 2.0 for wait in waits[1:])
 
 

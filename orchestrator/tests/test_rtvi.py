@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from own_bot import dialled, stub
+from own_bot import NOWHERE, dialled
 from pipecat.frames.frames import (
     EagerEndOfTurnCancelFrame,
     ErrorFrame,
@@ -88,9 +88,8 @@ OF_AN_ANSWER += ["metrics", "metrics", "bot-tts-stopped"]
 
 @pytest.fixture
 async def client() -> Any:
-    async with stub("llm") as llm, stub("tts") as tts:
-        async with dialled("llm", llm.target) as models, dialled("tts", tts.target) as voices:
-            yield Client(SpeculativeLLMService(replicas=models), AntiphonTTSService(replicas=voices))
+    async with dialled("llm", NOWHERE) as models, dialled("tts", NOWHERE) as voices:
+        yield Client(SpeculativeLLMService(replicas=models), AntiphonTTSService(replicas=voices))
 
 
 def question(words: str = "Rome?") -> LLMContextFrame:
