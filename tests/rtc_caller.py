@@ -67,9 +67,8 @@ class RtcCaller:
 
     async def offer(self, **options: Any) -> None:
         """Connects, or connects again by a new peer connection."""
-        if self.peer:
-            await self.peer.close()
-        peer = self.peer = RTCPeerConnection()
+        before, peer = self.peer, RTCPeerConnection()
+        self.peer = peer
         self.microphone = Microphone()
         peer.addTrack(self.microphone)
         self.channel = peer.createDataChannel("chat")
@@ -80,6 +79,8 @@ class RtcCaller:
         answer = (await self._http.post(path, json=offer)).json()
         self.pc_id = answer["pc_id"]
         await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
+        if before:
+            await before.close()
 
     def _on_message(self, message: str) -> None:
         parsed = json.loads(message)
