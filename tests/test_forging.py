@@ -180,6 +180,14 @@ def state(session: Session) -> dict[str, Any]:
     )
 
 
+async def processed(session: Session) -> None:
+    """Returns when Pipecat has acted on all that it was given."""
+    assert session.worker
+    async with asyncio.timeout(15):
+        await session.worker.rtvi._message_queue.join()
+        await session.worker.flush_pipeline()
+
+
 @asynccontextmanager
 async def on_websocket(at: Platform) -> AsyncIterator[Line]:
     async with dialled(at.url) as caller:
@@ -252,6 +260,7 @@ async def test_no_type_of_message_changes_the_call_that_it_is_sent_in(transport:
             await until(lambda marker=marker: at.sample("antiphon_client_underruns_total") > marker, 10)
             assert refused(at) - decided >= min(AT_ONCE, len(messages) - start) - 4
             assert at.sample("antiphon_caller_messages_refused_total", reason="too_many_messages") == 0
+        await processed(line.session)
         assert state(line.session) == before
         assert (at.rpcs("llm", "ok"), at.rpcs("tts", "ok")) == asked
         await until(lambda: {"type_not_allowed", "text_not_allowed"} <= set(line.errors()))

@@ -48,7 +48,7 @@ async def test_the_official_client_talks_types_and_leaves(
         (session,) = at.sessions._active.values()
 
         await tab.until(
-            "pipecat.all('onUserTranscript').some((said) => said.final && said.text === 'Hello there.')", 40
+            "pipecat.all('onUserTranscript').some(({ final, text }) => final && text === 'Hello there.')", 40
         )
         await until(lambda: any(turn.heard == "Hello there." for turn in session.turns), 20)
 
