@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from pipecat.frames.frames import InputAudioRawFrame, InputTransportMessageFrame
 from pipecat.frames.protobufs import frames_pb2 as generated
+from prometheus_client import CollectorRegistry
+from test_door import At, Session
 
+from antiphon_orchestrator.agents import Agent
 from antiphon_orchestrator.manners import phrases
 from antiphon_orchestrator.session import OUTPUT_RATE_HZ
 from antiphon_orchestrator.wire import CallerFrames
@@ -22,8 +25,13 @@ def message(data: str) -> bytes:
 
 
 @pytest.fixture
-def callers() -> CallerFrames:
-    return CallerFrames(16_000)
+def at() -> At:
+    return At(Session(Agent(system_prompt="x")), CollectorRegistry())
+
+
+@pytest.fixture
+def callers(at: At) -> CallerFrames:
+    return CallerFrames(16_000, at.door)
 
 
 async def test_audio_at_our_rate_is_taken_as_it_is(callers: CallerFrames) -> None:
@@ -83,36 +91,51 @@ async def test_a_rate_may_change_in_the_middle_of_a_call_and_nothing_is_lost(cal
     assert 0 <= len(samples) / 16_000 - sent <= 0.0022 * len(changes)
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\xff\xff\xff",
-        "text",
-        wired(b""),
-        wired(b"\x00"),
-        wired(bytes(640), rate_hz=0),
-        wired(bytes(640), rate_hz=96_000),
-        wired(bytes(640), channels=0),
-        wired(bytes(640), channels=3),
-        wired(bytes(642), channels=2),
-        wired(bytes(2 * 16_001)),
-        message("not JSON"),
-        message("[1]"),
+def floats(samples: int) -> bytes:
+    return np.sin(np.arange(samples) / 3).astype("<f4").tobytes()
+
+
+REFUSED: dict[str, list[bytes | str]] = {
+    "malformed": [b"", b"\xff\xff\xff", "text", message("not JSON"), message("[1]")],
+    "type_not_allowed": [message('{"type": "hello"}')],
+    "frame_not_allowed": [
         bytes(frames_pb2.Frame(text=frames_pb2.TextFrame(text="Hello.")).SerializeToString()),
         bytes(frames_pb2.Frame(transcription=frames_pb2.TranscriptionFrame(text="Hello.")).SerializeToString()),
+        bytes(frames_pb2.Frame(interruption=frames_pb2.InterruptionFrame()).SerializeToString()),
     ],
-    ids=str,
-)
-async def test_what_is_neither_usable_audio_nor_a_message_is_ignored(callers: CallerFrames, data: bytes | str) -> None:
+    "audio_empty": [wired(b"")],
+    "audio_odd_length": [wired(b"\x00"), wired(bytes(642), channels=2)],
+    "audio_rate": [wired(bytes(640), rate_hz=0), wired(bytes(640), rate_hz=96_000)],
+    "audio_channels": [wired(bytes(640), channels=0), wired(bytes(640), channels=3)],
+    "audio_too_long": [wired(bytes(2 * 16_001))],
+    "audio_float32": [wired(floats(320)), wired(floats(640), channels=2)],
+    "audio_container": [wired(b"RIFF\x00\x00\x00\x00WAVE" + bytes(640))],
+}
+
+
+@pytest.mark.parametrize(("reason", "data"), [(reason, one) for reason, data in REFUSED.items() for one in data])
+async def test_what_is_neither_usable_audio_nor_a_message_is_refused_by_reason_and_told(
+    at: At, callers: CallerFrames, reason: str, data: bytes | str
+) -> None:
     assert await callers.deserialize(data) is None
+    assert at.session.worker.errors == [reason]
+    assert at.refused(reason, "audio" if reason.startswith("audio") else "messages") == 1
     assert isinstance(await callers.deserialize(wired(bytes(640))), InputAudioRawFrame)
-
-
-async def test_a_clients_message_is_taken(callers: CallerFrames) -> None:
-    frame = await callers.deserialize(message('{"type": "hello"}'))
-    assert isinstance(frame, InputTransportMessageFrame) and frame.message == {"type": "hello"}
 
 
 def test_the_agents_own_phrases_need_no_resampling_on_their_way_out() -> None:
     assert phrases.RATE_HZ == OUTPUT_RATE_HZ
+
+
+async def test_a_clients_message_goes_through_the_door(at: At, callers: CallerFrames) -> None:
+    assert await callers.deserialize(message('{"label": "rtvi-ai", "type": "client-ready", "id": "1"}')) is None
+    (frame,) = at.session.worker.frames
+    assert isinstance(frame, InputTransportMessageFrame) and frame.message["type"] == "client-ready"
+
+
+async def test_every_kind_of_frame_that_pipecat_has_is_decided_here(at: At, callers: CallerFrames) -> None:
+    for kind in frames_pb2.Frame.DESCRIPTOR.oneofs_by_name["frame"].fields:
+        frame = frames_pb2.Frame()
+        getattr(frame, kind.name).SetInParent()
+        assert await callers.deserialize(frame.SerializeToString()) is None
+        assert len(at.session.worker.frames) == len(at.session.worker.errors)

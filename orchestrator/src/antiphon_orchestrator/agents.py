@@ -63,6 +63,7 @@ class Agent(BaseModel):
     tool_timeout_s: float = Field(default=10, gt=0, le=3600)
     answer_within_s: float = Field(default=12, gt=0)
     filler_after_s: float = Field(default=1.5, gt=0)
+    allow_send_text: bool = False
     asr_context_ms: int = Field(default=0, ge=0)
     tts_mode: Literal["", "batch", "stream", "hybrid"] = ""
 

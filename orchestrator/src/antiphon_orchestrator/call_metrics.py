@@ -39,6 +39,16 @@ class CallMetrics:
         with self._containment.contained("metrics"):
             self._metrics.underruns.inc(count)
 
+    def message_refused(self, reason: str) -> None:
+        """A message of the caller's was refused; `reason` is one of `refusals.MESSAGES`."""
+        with self._containment.contained("metrics"):
+            self._metrics.messages_refused.labels(reason).inc()
+
+    def audio_refused(self, reason: str) -> None:
+        """A frame of audio was refused; `reason` is one of `refusals.AUDIO`."""
+        with self._containment.contained("metrics"):
+            self._metrics.audio_refused.labels(reason).inc()
+
     def audio_gap(self, seconds: float) -> None:
         """Silence was put in the place of audio that did not come."""
         with self._containment.contained("metrics"):

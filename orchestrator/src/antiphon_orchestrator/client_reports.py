@@ -14,4 +14,4 @@ def underruns(message: Any) -> int:
     if not isinstance(message, dict) or message.get("type") != "antiphon.underruns":
         return 0
     count = message.get("count")
-    return min(count, MOST_UNDERRUNS) if isinstance(count, int) and count > 0 else 0
+    return min(count, MOST_UNDERRUNS) if type(count) is int and count > 0 else 0

@@ -25,6 +25,7 @@ from .manners.phrases import Occasion, lines_of
 from .manners.spokesman import Patience, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
+from .rtvi import CallerRTVIProcessor
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
 from .tools import TOOLS, Resources, read_knowledge
 from .trouble import TroubleObserver
@@ -79,7 +80,6 @@ async def converse(
         account.closed,
         account.empty,
         account.begun,
-        session.metrics.underruns,
         was_cut_off=session.was_cut_off,
         containment=session.containment,
     )
@@ -92,6 +92,7 @@ async def converse(
         app_resources=Resources(knowledge=read_knowledge(agent.knowledge_file)),
         # A caller may listen in silence for long; what ends a call is the hang-up.
         idle_timeout_secs=None,
+        rtvi_processor=CallerRTVIProcessor(),
     )
     session.worker = worker
     closing = Closing(worker, pipeline)
@@ -136,13 +137,18 @@ def _handle_events(
     recorder: AudioBufferProcessor | None,
     record_to: Path | None,
 ) -> None:
+    reconnected = False
+
     async def on_connected(_transport: BaseTransport, _client: Any) -> None:
+        nonlocal reconnected
         hello = {"type": "antiphon.session", "session_id": session.session_id, "agent": session.agent_name}
         frames: list[Any] = [OutputTransportMessageUrgentFrame(message=hello)]
-        if recorder:
-            await recorder.start_recording()
-        if session.agent.greeting:
-            frames.append(TTSSpeakFrame(session.agent.greeting))
+        if not reconnected:  # a connection that is renewed is no new call
+            reconnected = True
+            if recorder:
+                await recorder.start_recording()
+            if session.agent.greeting:
+                frames.append(TTSSpeakFrame(session.agent.greeting))
         await worker.queue_frames(frames)
 
     async def on_disconnected(_transport: BaseTransport, _client: Any) -> None:

@@ -43,6 +43,6 @@ def _fields(turn: Turn) -> dict[str, Any]:
 
 def _summary(turn: Turn) -> str:
     if turn.v2v_ms is None:
-        return turn.error or "no answer"
+        return turn.error or (turn.commit_reason if turn.first_audio_ns else "no answer")
     stages = " ".join(f"{stage.name}={(stage.end_ns - stage.start_ns) / 1e6:.0f}" for stage in turn.stages)
     return f"v2v={turn.v2v_ms:.0f} ms: {stages}"

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from antiphon_runtime.metrics import LATENCY_BUCKETS
 
 from .limits import LIMITS
+from .refusals import AUDIO, MESSAGES
 from .timeline import OUTCOMES, STAGES, Turn
 from .tools import TOOLS
 from .trouble import Trouble
@@ -51,6 +52,8 @@ class Metrics:
     tool: Histogram
     audio_late: Histogram
     underruns: Counter
+    messages_refused: Counter
+    audio_refused: Counter
     sessions: Gauge
     refused: Counter
     ended: Counter
@@ -101,6 +104,12 @@ class Metrics:
                 LAG_BUCKETS,
             ),
             underruns=counter("client_underruns", "Gaps in the agent's speech, as callers' players report them."),
+            messages_refused=counter(
+                "caller_messages_refused", "Messages of callers that were not let in.", reason=tuple(MESSAGES)
+            ),
+            audio_refused=counter(
+                "caller_audio_refused", "Audio frames of callers that were not let in.", reason=tuple(AUDIO)
+            ),
             sessions=Gauge("antiphon_sessions_active", "Conversations under way.", registry=registry),
             refused=counter("sessions_refused", "Conversations refused.", reason=REFUSALS),
             ended=counter("sessions_ended", "Conversations that are over, by who ended them.", reason=ENDINGS),

@@ -11,7 +11,6 @@ from pipecat.frames.frames import (
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
     FunctionCallsStartedFrame,
-    InputTransportMessageFrame,
     LLMContextAssistantTurnFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -24,7 +23,6 @@ from pipecat.frames.frames import (
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
-from .client_reports import underruns
 from .containment import Containment
 from .early import Early
 from .services.errors import breaks_answers
@@ -69,8 +67,8 @@ class TimelineObserver(BaseObserver):
 
     A turn closes when its answer has been spoken and remembered, when the caller interrupts it, when a service
     fails, or when the session ends. `on_begin` gets it whenever speech of it begins, and when that did. An utterance
-    without words is no turn: `on_empty` hears of it, and its id is used again. `on_underruns` hears how many gaps the
-    caller's player reports. `was_cut_off`: the caller has hung up in the middle of a reply.
+    without words is no turn: `on_empty` hears of it, and its id is used again. `was_cut_off`: the caller has hung up in
+    the middle of a reply.
     """
 
     def __init__(
@@ -78,7 +76,6 @@ class TimelineObserver(BaseObserver):
         on_turn: Callable[[Turn, bool], Awaitable[None]],
         on_empty: Callable[[int], None] | None = None,
         on_begin: Callable[[Turn, int], None] | None = None,
-        on_underruns: Callable[[int], None] | None = None,
         was_cut_off: Callable[[], bool] = lambda: False,
         containment: Containment | None = None,
     ) -> None:
@@ -88,7 +85,6 @@ class TimelineObserver(BaseObserver):
         self._on_turn = on_turn
         self._on_empty = on_empty
         self._on_begin = on_begin
-        self._on_underruns = on_underruns
         self._next_id = 1
         self._turn: Turn | None = None
         self._progress = _Progress()
@@ -116,10 +112,6 @@ class TimelineObserver(BaseObserver):
     async def _observe(self, data: FramePushed) -> None:
         if data.frame.broadcast_sibling_id and data.frame.id > data.frame.broadcast_sibling_id:
             return  # the same event, on its way in the other direction
-        if isinstance(data.frame, InputTransportMessageFrame):
-            if (gaps := underruns(data.frame.message)) and self._on_underruns:
-                self._on_underruns(gaps)
-            return
         if not await self._is_early(data.frame, data.timestamp):
             await self._on_frame(data.frame, data.timestamp)
 

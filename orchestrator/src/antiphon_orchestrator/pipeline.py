@@ -37,6 +37,7 @@ from .turns.reply_gate import ReplyGate
 from .turns.speculation import Budget
 from .turns.strategies import committed_turns
 from .turns.taker import TurnTaker
+from .turns.typed import TypedTurns
 
 # After the first, which is on the first pause.
 LATER_VERDICTS_MS = (200, 500, 1200)
@@ -59,6 +60,7 @@ def build_pipeline(
             transport.input(),
             gaps,
             *_ears(session, backends, passthrough=recorder is not None),
+            *_typed_turns(session),
             memory.user(),
             SpeculativeLLMService(
                 replicas=backends.llm,
@@ -101,6 +103,16 @@ def _ears(session: Session, backends: Backends, *, passthrough: bool) -> list[Fr
             audio_passthrough=passthrough,
         ),
     ]
+
+
+def _typed_turns(session: Session) -> list[FrameProcessor]:
+    """The place where typed turns begin, for an agent that takes them."""
+
+    async def refuse() -> None:
+        if session.door:
+            await session.door.refuse("too_many_messages", "typed texts wait until the caller has spoken")
+
+    return [TypedTurns(refuse)] if session.agent.allow_send_text else []
 
 
 def _memory(session: Session, *, may_speculate: bool) -> ContextPair:

@@ -1,7 +1,7 @@
 """One conversation's state."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
@@ -16,6 +16,9 @@ from .metrics import Ending
 from .timeline import Turn
 from .tracing import Traces
 from .turns.playout import Playout
+
+if TYPE_CHECKING:
+    from .door import Door
 
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
@@ -41,6 +44,8 @@ class Session:
     worker: PipelineWorker | None = None
     # Its transport's `audio_out_filter`.
     playout: Playout = field(default_factory=Playout)
+    # Through which its caller's messages come.
+    door: "Door | None" = None
 
     def end(self, by: Ending) -> None:
         """Notes who ended it; whoever is first did."""

@@ -18,6 +18,7 @@ from .backends import Backends
 from .call_metrics import CallMetrics
 from .containment import Containment
 from .conversation import converse
+from .door import Door
 from .limits import Limit, LimitReports
 from .metrics import Metrics
 from .session import Session
@@ -175,6 +176,11 @@ class Sessions:
             ended,
             extra={"fields": {"session_id": session.session_id, "ended": ended}},
         )
+
+    def open_door(self, session: Session) -> Door:
+        """The door of the session, through which a transport passes what its caller sends."""
+        session.door = Door(session)
+        return session.door
 
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""

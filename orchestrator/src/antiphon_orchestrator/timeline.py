@@ -8,6 +8,8 @@ tile the voice-to-voice time exactly.
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+# The `commit_reason` of a turn that was not spoken.
+TYPED = "typed"
 Outcome = Literal["answered", "interrupted", "hung_up", "stalled", "unanswered", "failed"]
 # Within this of the recent median, a turn is as fast as usual.
 MUCH = 1.1
@@ -101,8 +103,9 @@ class Turn:
 
     @property
     def v2v_ms(self) -> float | None:
-        """From the caller's last sample to the agent's first, None when there was no answer, or the line stalled."""
-        if self.first_audio_ns is None or self.speech_end_ns is None or self.stalled:
+        """From the caller's last sample to the agent's first; None without one, or when the line stalled."""
+        spoken = self.commit_reason != TYPED and not self.stalled
+        if self.first_audio_ns is None or self.speech_end_ns is None or not spoken:
             return None
         return (self.first_audio_ns - self.speech_end_ns) / 1e6
 

@@ -3,7 +3,7 @@
 import statistics
 from collections import deque
 
-from .timeline import STAGES, Slowed, Turn
+from .timeline import STAGES, TYPED, Slowed, Turn
 
 REMEMBERED_TURNS = 200
 # With fewer there is nothing usual yet.
@@ -39,6 +39,8 @@ def sentence(turn: Turn, slowed: Slowed | None) -> str:
     """Why the turn took as long as it did, for people."""
     if turn.stalled:
         return f"It was {turn.outcome}, and the caller's audio stalled within it: its time cannot be told."
+    if turn.commit_reason == TYPED and turn.first_audio_ns is not None:
+        return f"It was typed, and {turn.outcome}: what a spoken turn takes is not known of it."
     if turn.v2v_ms is None:
         return f"It was {turn.outcome}: {turn.error or 'the agent was not heard'}."
     if slowed is None:

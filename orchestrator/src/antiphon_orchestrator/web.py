@@ -82,7 +82,7 @@ def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
                 audio_out_enabled=True,
                 audio_out_10ms_chunks=2,
                 audio_out_filter=session.playout,
-                serializer=CallerFrames(INPUT_RATE_HZ),
+                serializer=CallerFrames(INPUT_RATE_HZ, sessions.open_door(session)),
                 allowed_origins=[],
             )
             await sessions.run(session, FastAPIWebsocketTransport(websocket, params))

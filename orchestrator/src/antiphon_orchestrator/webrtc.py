@@ -1,6 +1,7 @@
 """Calls over WebRTC, as Pipecat's web client makes them: /start, then an offer."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,20 +11,18 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.sdp import SessionDescription
 from fastapi import APIRouter, HTTPException, Request
 from pipecat.transports.base_transport import TransportParams
-from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
-from pipecat.transports.smallwebrtc.request_handler import (
-    IceCandidate,
-    SmallWebRTCPatchRequest,
-    SmallWebRTCRequest,
-    SmallWebRTCRequestHandler,
-)
+from pipecat.transports.smallwebrtc.request_handler import IceCandidate, SmallWebRTCPatchRequest, SmallWebRTCRequest
 from pipecat.transports.smallwebrtc.transport import SmallWebRTCTransport
 
+from .connection import CallerConnection, CallerRequests
 from .ice import IceServers, as_json
 from .sessions import Draining, Full, Sessions
 from .started_calls import MAX_STARTED, StartedCalls
 
 log = logging.getLogger(__name__)
+
+# Of a request: an offer has tens of kilobytes at most.
+MAX_BODY_BYTES = 256 * 1024
 
 
 class WebRtcCalls:
@@ -35,7 +34,7 @@ class WebRtcCalls:
     def __init__(self, sessions: Sessions, ice_servers: IceServers, offer_within_s: float = 30.0) -> None:
         self._sessions = sessions
         self._ice_servers = ice_servers
-        self._handler = SmallWebRTCRequestHandler()
+        self._handler = CallerRequests()
         self._offer_within_s = offer_within_s
         self._started = StartedCalls(offer_within_s, self._not_offered, self._forgotten)
         # The peer connection of each call under way, by its session.
@@ -80,7 +79,7 @@ class WebRtcCalls:
                 404, f"no call {session_id} was started, its time for an offer is over, or it is not this connection's"
             )
 
-        async def connected(connection: SmallWebRTCConnection) -> None:
+        async def connected(connection: CallerConnection) -> None:
             agent = self._started.take(session_id)
             if agent is None or self._tasks is None:  # another offer was faster, or the connection has just ended
                 await connection.disconnect()
@@ -91,9 +90,12 @@ class WebRtcCalls:
         self._handler.update_ice_servers(self._ice_servers.now())
         try:
             with self._started.being_offered(session_id):
-                return await self._handler.handle_web_request(offer, connected)
+                answer = await self._handler.handle_web_request(offer, connected)
         except (ValueError, InvalidStateError) as error:
             raise HTTPException(400, f"the offer's sdp cannot be used: {error}") from error
+        if answer and session_id in self._connections:  # a connection that is restarted has another id
+            self._connections[session_id] = answer["pc_id"]
+        return answer
 
     async def _candidates(self, session_id: str, request: Request) -> dict[str, str]:
         body = await _json(request)
@@ -118,20 +120,20 @@ class WebRtcCalls:
         detail = f"{MAX_STARTED} newer calls wait for their offers"
         self._sessions.limit_reached(session_id, "started", detail)
 
-    def _unless_connected(self, session_id: str, connection: SmallWebRTCConnection) -> None:
+    def _unless_connected(self, session_id: str, connection: CallerConnection) -> None:
         """Hangs up on a peer that has not connected in time. Pipecat's own limit is a minute, of one state only."""
         if self._tasks and connection.pc.connectionState in ("new", "connecting"):
             detail = f"no connection within {self._offer_within_s:g} s"
             self._sessions.limit_reached(session_id, "offer", detail)
             self._tasks.create_task(self._disconnect(session_id, connection), name=f"disconnect {session_id}")
 
-    async def _disconnect(self, session_id: str, connection: SmallWebRTCConnection) -> None:
+    async def _disconnect(self, session_id: str, connection: CallerConnection) -> None:
         try:
             await connection.disconnect()
         except Exception:
             log.exception("call %s could not be disconnected", session_id)  # the other calls go on
 
-    async def _call(self, session_id: str, agent: str, connection: SmallWebRTCConnection) -> None:
+    async def _call(self, session_id: str, agent: str, connection: CallerConnection) -> None:
         deadline = asyncio.get_running_loop().call_later(
             self._offer_within_s, self._unless_connected, session_id, connection
         )
@@ -143,7 +145,8 @@ class WebRtcCalls:
                     audio_out_10ms_chunks=2,
                     audio_out_filter=session.playout,
                 )
-                await self._sessions.run(session, SmallWebRTCTransport(connection, params))
+                async with connection.leading_to(self._sessions.open_door(session)):
+                    await self._sessions.run(session, SmallWebRTCTransport(connection, params))
         except (Full, Draining) as error:
             log.warning("call %s: %s", session_id, error)
         except Exception:
@@ -169,9 +172,14 @@ def _checked_offer(body: dict[str, Any]) -> SmallWebRTCRequest:
 
 
 async def _json(request: Request) -> dict[str, Any]:
+    read = bytearray()
+    async for part in request.stream():
+        read += part
+        if len(read) > MAX_BODY_BYTES:
+            raise HTTPException(413, f"the body is too long: {MAX_BODY_BYTES} bytes are allowed")
     try:
-        body = await request.json()
-    except ValueError as error:
+        body = json.loads(read)
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, "the body is not JSON") from error
     if not isinstance(body, dict):
         raise HTTPException(400, "the body is not a JSON object")

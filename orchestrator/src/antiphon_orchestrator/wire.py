@@ -1,18 +1,17 @@
 """What callers send over the WebSocket, checked and converted before anything else sees it."""
 
-import json
-import logging
 from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from pipecat.frames.frames import Frame, InputAudioRawFrame, InputTransportMessageFrame
+from pipecat.frames.frames import Frame, InputAudioRawFrame
 from pipecat.frames.protobufs import frames_pb2 as generated
 from pipecat.serializers.protobuf import ProtobufFrameSerializer
 
 from antiphon_runtime.resampling import StreamResampler
 
-log = logging.getLogger(__name__)
+from .door import Door
+from .encodings import EncodingWatch
 
 # Pipecat ships the generated module without its types.
 frames_pb2: Any = generated
@@ -26,15 +25,16 @@ MAX_MESSAGE_BYTES = 256 * 1024
 class CallerFrames(ProtobufFrameSerializer):
     """Pipecat's protobuf frames, from a caller who may send anything.
 
-    Takes PCM of 8 to 48 kHz, mono or stereo, up to a second a frame, as mono at `rate_hz`; and client messages.
-    Everything else is ignored: a caller may neither end the call by a broken frame nor put words into it.
+    Takes PCM of 8 to 48 kHz, mono or stereo, up to a second a frame, as mono at `rate_hz`. Messages are the door's.
+    Everything else is refused there: a caller may neither end the call by a broken frame nor put words into it.
     """
 
-    def __init__(self, rate_hz: int) -> None:
+    def __init__(self, rate_hz: int, door: Door) -> None:
         super().__init__()
+        self._door = door
+        self._encoding = EncodingWatch()
         self._rate_hz = rate_hz
         self._resampler = StreamResampler(rate_hz, rate_hz)
-        self._ignored = 0
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
         try:
@@ -42,13 +42,17 @@ class CallerFrames(ProtobufFrameSerializer):
         except DecodeError:
             sent = frames_pb2.Frame()
         match sent.WhichOneof("frame"):
-            case "audio" if _usable(sent.audio):
+            case "audio":
+                if reason := _unusable(sent.audio) or self._encoding.refusal(sent.audio.audio, sent.audio.num_channels):
+                    await self._door.refuse_audio(reason)
+                    return None
                 return self._audio(sent.audio)
-            case "message" if (message := _object(sent.message.data)) is not None:
-                return InputTransportMessageFrame(message=message)
-        self._ignored += 1
-        if self._ignored == 1:
-            log.warning("a caller sends frames that are ignored, the first of %s bytes", len(data))
+            case "message":
+                await self._door.admit(sent.message.data)
+            case None:
+                await self._door.refuse("malformed", "it is none of Pipecat's protobuf frames")
+            case _:
+                await self._door.refuse("frame_not_allowed")
         return None
 
     def _audio(self, sent: Any) -> InputAudioRawFrame | None:
@@ -66,19 +70,15 @@ class CallerFrames(ProtobufFrameSerializer):
         return rest + self._resampler.resample(pcm)
 
 
-def _usable(sent: Any) -> bool:
+def _unusable(sent: Any) -> str:
+    """The reason for which a frame of audio cannot be used, "" when it can."""
     sample_bytes = 2 * sent.num_channels
-    return (
-        sent.num_channels in (1, 2)
-        and sent.sample_rate in RATES_HZ
-        and 0 < len(sent.audio) <= LONGEST_S * sent.sample_rate * sample_bytes
-        and len(sent.audio) % sample_bytes == 0
-    )
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    try:
-        message = json.loads(text)
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) else None
+    if sent.num_channels not in (1, 2):
+        return "audio_channels"
+    if sent.sample_rate not in RATES_HZ:
+        return "audio_rate"
+    if not sent.audio:
+        return "audio_empty"
+    if len(sent.audio) % sample_bytes:
+        return "audio_odd_length"
+    return "audio_too_long" if len(sent.audio) > LONGEST_S * sent.sample_rate * sample_bytes else ""

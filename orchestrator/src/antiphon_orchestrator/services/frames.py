@@ -95,6 +95,17 @@ class EmptyUtteranceFrame(DataFrame):
 
 
 @dataclass
+class TypedTextFrame(SystemFrame):
+    """A turn that the caller has typed, on its way to TypedTurns.
+
+    Parameters:
+        text: All of it.
+    """
+
+    text: str = ""
+
+
+@dataclass
 class AgentSilencedFrame(SystemFrame):
     """The agent was heard, and fell silent because the caller speaks: for now, or for good.
 

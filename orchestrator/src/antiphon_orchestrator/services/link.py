@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ CATEGORIES = {
     grpc.StatusCode.DEADLINE_EXCEEDED: ErrorCategory.CONNECTIVITY,
     grpc.StatusCode.INTERNAL: ErrorCategory.SERVER,
 }
+# A stream that has lasted so long, and said something, was a good one.
+STEADY_S = 2.0
 # Refusals that dialling again cannot cure.
 PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
@@ -81,8 +84,22 @@ def call_metadata(service: Any, session_id: str) -> list[tuple[str, str]]:
     return [("x-session-id", session_id), *turn_headers(service).items()]
 
 
+class Clock:
+    """Time as it passes: a test has one of its own."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
 class Link:
     """One long stream to a service, dialled again when it is lost or renewed.
+
+    A stream that could not be opened, or ended before its first event or within STEADY_S, has failed. The first of such
+    failures in a row is dialled again at once, later ones after up to 2 s: what is sent again to each new stream may be
+    what ends it.
 
     Requests wait in a queue of `queue_size`; when that is full the newest is refused and `send` says so.
     """
@@ -97,6 +114,7 @@ class Link:
         on_lost: Callable[[Exception, bool], Awaitable[None]],
         metadata: Sequence[tuple[str, str]] = (),
         queue_size: int = 500,
+        clock: Clock | None = None,
     ) -> None:
         """`on_open` gives what a new stream must be told first; `on_lost` gets the error and whether it is final."""
         self._replicas = replicas
@@ -105,9 +123,12 @@ class Link:
         self._on_event = on_event
         self._on_lost = on_lost
         self._metadata = metadata
+        self._clock = clock or Clock()
         self._outbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=queue_size)
         self._stream: Stream | None = None
         self._avoid: tuple[str, ...] = ()
+        # Whether the stream has said anything.
+        self._heard = False
         # We wanted to leave this replica and found no other.
         self._last_resort = ""
 
@@ -148,21 +169,32 @@ class Link:
                 if final:
                     return
                 failures += 1
-                await asyncio.sleep(min(2.0, 0.1 * 2**failures) * random.uniform(0.5, 1.0))
+                await self._back_off(failures)
                 continue
             self._last_resort = stream.address if stream.address in self._avoid else ""
-            failures, self._avoid = 0, ()
+            self._avoid = ()
+            opened_s = self._clock.now_s()
             await self._talk(stream)
+            if self._avoid:  # it was left, not lost
+                continue
+            steady = self._heard and self._clock.now_s() - opened_s >= STEADY_S
+            failures = 0 if steady else failures + 1
+            if failures > 1:
+                await self._back_off(failures)
+
+    async def _back_off(self, failures: int) -> None:
+        await self._clock.sleep(min(2.0, 0.1 * 2**failures) * random.uniform(0.5, 1.0))
 
     async def _talk(self, stream: Stream) -> None:
         while not self._outbox.empty():  # what was meant for the stream before
             self._outbox.get_nowait()
         first = self._on_open(stream)
         sender = asyncio.create_task(self._send(stream, first), name="link sender")
-        self._stream = stream
+        self._stream, self._heard = stream, False
         error: Exception = ConnectionError("the server ended the stream")
         try:
             async for event in stream:
+                self._heard = True
                 await self._on_event(event)
         except grpc.aio.AioRpcError as lost:
             error = lost

@@ -47,6 +47,12 @@ def is_own(frame: Frame) -> bool:
     return _OWN in frame.metadata
 
 
+def question_of(frame: LLMFullResponseStartFrame) -> int | None:
+    """The id of the speculative LLMContextFrame that the answer belongs to, None when its turn is over anyway."""
+    asked: int | None = frame.metadata.get(_ANSWERS)
+    return asked
+
+
 class Withdrawals:
     """A processor's view of the answers that come through it, frame by frame.
 

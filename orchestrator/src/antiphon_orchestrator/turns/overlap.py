@@ -32,6 +32,7 @@ from ..services.frames import (
 )
 from .barge_in import BargeIn, Overlap, Ruling
 from .playout import Playout
+from .typed import is_typed
 
 
 class OverlapStartStrategy(BaseUserTurnStartStrategy):
@@ -84,6 +85,9 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
                 self._answering = False
             case AnswerOverdueFrame():
                 self._answering = False
+            case VADUserStartedSpeakingFrame() if is_typed(frame):
+                if not self._in_turn:
+                    await self._start()
             case TranscriptionFrame():
                 return await self._understood(frame.text)
             case EmptyUtteranceFrame():

@@ -1,0 +1,113 @@
+"""A caller's peer connection, whose data channel leads to the door and to nothing of Pipecat's."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
+from pipecat.transports.smallwebrtc.request_handler import SmallWebRTCRequest, SmallWebRTCRequestHandler
+
+from .door import MAX_BYTES, Door
+
+# Messages that wait for their turn; what comes when they are so many is refused.
+MOST_WAITING = 64
+# Kept of a message that is too long, so that the door sees that it is.
+KEPT = MAX_BYTES + 1
+
+
+class CallerConnection(SmallWebRTCConnection):
+    """One data channel at a time; its messages wait, bounded in number and length, until the door takes them.
+
+    Pipecat's own handling of messages is replaced as a whole: it parses whatever comes, queues it without a bound while
+    the caller is not connected, and passes everything on.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._incoming: asyncio.Queue[str | bytes] = asyncio.Queue(MOST_WAITING)
+        self._connected = asyncio.Event()
+        self._door: Door | None = None
+        super().__init__(**kwargs)
+        self.add_event_handler("connected", self._on_connected)
+
+    @asynccontextmanager
+    async def leading_to(self, door: Door) -> AsyncIterator[None]:
+        """The door takes the messages while the context lasts, from when the call has begun."""
+        self._door = door
+        taking = asyncio.create_task(self._take(door), name="data channel")
+        try:
+            yield
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+
+    async def _take(self, door: Door) -> None:
+        await self._connected.wait()
+        while True:
+            status = await door.admit(await self._incoming.get(), signalling=True)
+            if status:
+                await self._handle_signalling_message(status)
+
+    async def _on_connected(self, _: SmallWebRTCConnection) -> None:
+        self._connected.set()
+
+    def _setup_listeners(self) -> None:
+        super()._setup_listeners()
+        self._pc.remove_all_listeners("datachannel")
+        self._pc.on("datachannel", self._on_channel)
+
+    def _on_channel(self, channel: Any) -> None:
+        if self._data_channel and self._data_channel.readyState == "open":
+            self._refused("channel_not_allowed")
+            channel.close()
+            return
+        self._data_channel = channel
+        channel.on("message", self._on_message)
+        if channel.readyState == "open":
+            self._flush_message_queue()
+        else:
+            channel.on("open", self._flush_message_queue)
+
+    def _on_message(self, message: str | bytes) -> None:
+        if isinstance(message, str) and message.startswith("ping"):
+            self._last_received_time = time.time()
+            return
+        try:
+            self._incoming.put_nowait(message[:KEPT])
+        except asyncio.QueueFull:
+            self._refused("too_many_messages")
+
+    def _refused(self, reason: str) -> None:
+        if self._door:
+            self._door.count(reason)
+
+
+class CallerRequests(SmallWebRTCRequestHandler):
+    """Makes CallerConnections, and forgets the id of one that has been restarted."""
+
+    async def handle_web_request(
+        self,
+        request: SmallWebRTCRequest,
+        webrtc_connection_callback: Callable[[Any], Awaitable[None]],
+    ) -> dict[str, str] | None:
+        """The answer to an offer: to a new connection's, which the callback gets, or to one that changes."""
+        known = self._pcs_map.get(request.pc_id) if request.pc_id else None
+        if known:
+            before = known.pc_id
+            await known.renegotiate(sdp=request.sdp, type=request.type, restart_pc=request.restart_pc or False)
+            if known.pc_id != before:
+                self._pcs_map.pop(before, None)
+            connection = known
+        else:
+            connection = CallerConnection(ice_servers=self._ice_servers)
+            await connection.initialize(sdp=request.sdp, type=request.type)
+            connection.add_event_handler("closed", self._on_closed)
+            await webrtc_connection_callback(connection)
+        answer: dict[str, str] | None = connection.get_answer()
+        if answer and connection.pc.connectionState != "closed":
+            self._pcs_map[answer["pc_id"]] = connection
+        return answer
+
+    async def _on_closed(self, connection: SmallWebRTCConnection) -> None:
+        self._pcs_map.pop(connection.pc_id, None)

@@ -1,0 +1,51 @@
+"""A call whose peer connection is made anew is the same call."""
+
+from platform_fixture import AVA, platform, until
+from raw_caller import speech
+from rtc_caller import calling
+
+
+async def test_a_restarted_connection_is_not_greeted_again_and_the_call_goes_on() -> None:
+    agent = AVA.model_copy(update={"greeting": "Hello, I am Ava."})
+    async with platform(agents={"ava": agent}) as at, calling(at.page) as caller:
+        await until(lambda: caller.of("antiphon.session"), 15)
+        await until(lambda: at.rpcs("tts", "ok") == 1, 15)
+        session = at.sessions.find(caller.session_id)
+        assert session
+        for times in (2, 3):  # the second time it is known by another id
+            await caller.offer(pc_id=caller.pc_id, restart_pc=True)
+            await until(lambda times=times: len(caller.of("antiphon.session")) == times, 15)
+        caller.microphone.say(speech())
+        await until(lambda: session.turns, 15)
+        assert session.turns[0].outcome == "answered"
+        assert at.rpcs("tts", "ok") == 2  # the greeting and the answer
+        assert [message["content"] for message in session.context.get_messages()] == [
+            "Hello, I am Ava.",
+            "Hello there.",
+            "I heard: Hello there.",
+        ]
+
+
+async def test_a_second_data_channel_is_closed_and_the_first_goes_on() -> None:
+    async with platform() as at, calling(at.page) as caller:
+        await until(lambda: caller.of("antiphon.session"), 15)
+        assert caller.peer
+        second = caller.peer.createDataChannel("second")
+        await until(lambda: second.readyState == "closed", 15)
+        refused = "antiphon_caller_messages_refused_total"
+        assert at.sample(refused, reason="channel_not_allowed") == 1
+        caller.send({"type": "antiphon.underruns", "count": 3})
+        await until(lambda: at.sample("antiphon_client_underruns_total") == 3)
+
+
+async def test_a_flood_on_a_data_channel_is_bounded_and_the_call_goes_on() -> None:
+    async with platform() as at, calling(at.page) as caller:
+        await until(lambda: caller.of("antiphon.session"), 15)
+        for _ in range(400):
+            caller.send("[" * 200)
+        refused = "antiphon_caller_messages_refused_total"
+        await until(lambda: at.sample(refused, reason="too_many_messages") > 200, 15)
+        assert at.sample(refused, reason="malformed") <= 199
+        caller.microphone.say(speech())
+        await until(lambda: caller.of("antiphon.turn"), 15)
+        assert caller.of("antiphon.turn")[0]["turn"]["outcome"] == "answered"
