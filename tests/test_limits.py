@@ -84,7 +84,7 @@ async def test_at_its_limit_a_call_ends_with_a_phrase_that_is_heard_to_its_end(l
 
 async def test_an_agent_that_speaks_at_that_moment_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_LLM_STUB__SCRIPT", "word " * 90)  # half a minute
-    async with calling(max_call_s=4.0) as (at, caller, context):
+    async with calling(max_call_s=6.0) as (at, caller, context):
         await caller.say(speech() + silence(1.0))
         await caller.until_audio()
         await until_hung_up(caller, silence(0.1))
@@ -108,7 +108,7 @@ async def test_a_voice_that_is_down_does_not_keep_the_call() -> None:
 
 
 async def test_a_caller_who_never_speaks_nor_sends_is_asked_for_without_a_greeting_and_then_left() -> None:
-    async with calling(idle_after_s=0.6) as (at, caller, context):
+    async with calling(idle_after_s=1.5) as (at, caller, context):
         await caller.hung_up_on()
         await until(at.idle)
         assert said(context) == [PROMPT, PROMPT, GOODBYE] and limit(at, "silent_caller") == 1

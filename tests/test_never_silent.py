@@ -104,7 +104,7 @@ async def test_a_model_that_hangs_is_given_up_and_apologized_for(monkeypatch: py
 
 
 async def test_a_silent_caller_is_asked_for_twice_and_then_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with calling(EVE.model_copy(update={"idle_after_s": 0.5})) as (at, caller, said):
+    async with calling(EVE.model_copy(update={"idle_after_s": 2.5})) as (at, caller, said):
         assert (await caller.turn())["outcome"] == "answered"
         await caller.hung_up_on()
         await until(at.idle)
