@@ -15,6 +15,7 @@ async def test_a_restarted_connection_is_not_greeted_again_and_the_call_goes_on(
         for times in (2, 3):  # the second time it is known by another id
             await caller.offer(pc_id=caller.pc_id, restart_pc=True)
             await until(lambda times=times: len(caller.of("antiphon.session")) == times, 15)
+        await until(lambda: [one["content"] for one in session.context.get_messages()] == ["Hello, I am Ava."], 15)
         caller.microphone.say(speech())
         await until(lambda: session.turns, 15)
         assert session.turns[0].outcome == "answered"

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipecat.transports.smallwebrtc.connection import SmallWebRTCConnection
 from pipecat.transports.smallwebrtc.request_handler import SmallWebRTCRequest, SmallWebRTCRequestHandler
+from pipecat.transports.smallwebrtc.transport import RawAudioTrack
 
 from .door import MAX_BYTES, Door
 
@@ -28,8 +29,10 @@ class CallerConnection(SmallWebRTCConnection):
         self._incoming: asyncio.Queue[str | bytes] = asyncio.Queue(MOST_WAITING)
         self._connected = asyncio.Event()
         self._door: Door | None = None
+        self._agents_track: RawAudioTrack | None = None
         super().__init__(**kwargs)
         self.add_event_handler("connected", self._on_connected)
+        self.add_event_handler("disconnected", self._on_lost)
 
     @asynccontextmanager
     async def leading_to(self, door: Door) -> AsyncIterator[None]:
@@ -51,6 +54,23 @@ class CallerConnection(SmallWebRTCConnection):
 
     async def _on_connected(self, _: SmallWebRTCConnection) -> None:
         self._connected.set()
+
+    async def _on_lost(self, _: SmallWebRTCConnection) -> None:
+        self._let_go()
+
+    def replace_audio_track(self, track: Any) -> None:
+        """Send the agent's audio by another track, as after a restart."""
+        self._let_go()
+        self._agents_track = track
+        super().replace_audio_track(track)
+
+    def _let_go(self) -> None:
+        """Nobody reads this track any more: Pipecat's transport would wait for it, and then give up for good."""
+        track, self._agents_track = self._agents_track, None
+        while track and track._chunk_queue:
+            _, written = track._chunk_queue.popleft()
+            if written and not written.done():
+                written.set_result(True)
 
     def _setup_listeners(self) -> None:
         super()._setup_listeners()
