@@ -1,17 +1,14 @@
 """One conversation: its pipeline run to the end, its turns kept."""
 
 import asyncio
-import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from pipecat.clocks.system_clock import SystemClock
 from pipecat.frames.frames import EndFrame, OutputTransportMessageUrgentFrame, TTSSpeakFrame
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
-from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
@@ -22,6 +19,8 @@ from .manners.phrases import Line, Occasion, PhraseBook, lines_of
 from .manners.spokesman import Patience, SayFrame, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
+from .records.recorder import CallRecorder
+from .records.recording import Recording
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
 from .timeline import Turn
 from .tools import TOOLS, Resources, read_knowledge
@@ -43,12 +42,12 @@ async def converse(
     on_turn: Callable[[Turn], Awaitable[None]],
     on_empty: Callable[[], None] | None = None,
     on_underruns: Callable[[int], None] | None = None,
-    record_to: Path | None = None,
+    recording: Recording | None = None,
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
     agent = session.agent
     session.context = LLMContext(agent.messages(), tools=[TOOLS[name] for name in agent.tools])  # type: ignore[arg-type]
-    recorder = AudioBufferProcessor(num_channels=2) if record_to else None
+    recorder = CallRecorder(recording) if recording else None
 
     async def say(occasion: Occasion) -> None:
         await worker.queue_frame(SayFrame(occasion=occasion))
@@ -83,7 +82,7 @@ async def converse(
         idle_timeout_secs=None,
     )
     session.worker = worker
-    _handle_events(session, transport, worker, recorder, record_to)
+    _handle_events(session, transport, worker, recording)
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     try:
@@ -91,7 +90,11 @@ async def converse(
             await runner.run()
     finally:
         session.worker = None
-        await observer.finish()
+        try:
+            await observer.finish()
+        finally:
+            if recording:
+                await recording.finish()
 
 
 @asynccontextmanager
@@ -109,14 +112,13 @@ def _handle_events(
     session: Session,
     transport: BaseTransport,
     worker: PipelineWorker,
-    recorder: AudioBufferProcessor | None,
-    record_to: Path | None,
+    recording: Recording | None,
 ) -> None:
     async def on_connected(_transport: BaseTransport, _client: Any) -> None:
         hello = {"type": "antiphon.session", "session_id": session.session_id, "agent": session.agent_name}
         frames: list[Any] = [OutputTransportMessageUrgentFrame(message=hello)]
-        if recorder:
-            await recorder.start_recording()
+        if recording:
+            recording.start()
         if session.agent.greeting:
             frames.append(TTSSpeakFrame(session.agent.greeting))
         await worker.queue_frames(frames)
@@ -125,20 +127,5 @@ def _handle_events(
         session.end("caller")
         await worker.cancel()
 
-    async def on_audio(_recorder: Any, audio: bytes, sample_rate: int, num_channels: int) -> None:
-        if record_to:
-            _write_wav(record_to, audio, sample_rate, num_channels)
-
     transport.add_event_handler("on_client_connected", on_connected)
     transport.add_event_handler("on_client_disconnected", on_disconnected)
-    if recorder:
-        recorder.add_event_handler("on_audio_data", on_audio)
-
-
-def _write_wav(path: Path, audio: bytes, sample_rate: int, num_channels: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(num_channels)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(audio)

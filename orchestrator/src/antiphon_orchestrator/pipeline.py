@@ -8,7 +8,6 @@ from pipecat.processors.aggregators.llm_response_universal import (
     LLMContextAggregatorPair,
     LLMUserAggregatorParams,
 )
-from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.utils.context.llm_context_summarization import (
@@ -20,6 +19,7 @@ from .agents import Agent
 from .backends import Backends
 from .interleaving import Interleaver
 from .manners.spokesman import Spokesman
+from .records.recorder import CallRecorder
 from .services import (
     AntiphonSTTService,
     AntiphonTTSService,
@@ -45,7 +45,7 @@ def build_pipeline(
     backends: Backends,
     spokesman: Spokesman,
     on_idle: Callable[[], Awaitable[None]],
-    recorder: AudioBufferProcessor | None = None,
+    recorder: CallRecorder | None = None,
 ) -> Pipeline:
     """Caller in, agent out. `on_idle` is called when nobody has spoken for as long as the agent bears."""
     agent = session.agent

@@ -16,6 +16,8 @@ from .agents import Agent, Agents
 from .backends import Backends
 from .conversation import converse
 from .metrics import Metrics
+from .records.options import Format, Reason, RecordingOptions
+from .records.recording import Recording
 from .session import Session
 from .timeline import Turn
 from .tracing import Traces
@@ -49,6 +51,7 @@ class Sessions:
         *,
         places: Places,
         record_dir: Path | None = None,
+        record_format: Format = "wav",
         id_prefix: str = "",
         trace_text: bool = False,
     ) -> None:
@@ -61,7 +64,7 @@ class Sessions:
         self._metrics = metrics
         self._places = places
         self._id_prefix = id_prefix
-        self._record_dir = record_dir
+        self._recording = RecordingOptions(record_dir, record_format, self._recording_failed) if record_dir else None
         self._trace_text = trace_text
         self._usual = Usual()
         self._active: dict[str, Session] = {}
@@ -147,7 +150,6 @@ class Sessions:
 
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""
-        record_to = self._record_dir / f"{session.session_id}.wav" if self._record_dir else None
         await converse(
             session,
             transport,
@@ -155,7 +157,7 @@ class Sessions:
             on_turn=self._count,
             on_empty=self._metrics.empty.inc,
             on_underruns=self._metrics.underruns.inc,
-            record_to=record_to,
+            recording=Recording(session.session_id, self._recording) if self._recording else None,
         )
 
     async def drain(self, drain_s: float, grace_s: float) -> None:
@@ -174,6 +176,9 @@ class Sessions:
         tasks = [task for task in self._tasks.values() if task]
         await asyncio.gather(*(session.hang_up() for session in self._active.values()))
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _recording_failed(self, reason: Reason) -> None:
+        self._metrics.recording_errors.labels(reason).inc()
 
     async def _count(self, turn: Turn) -> None:
         self._usual.explain(turn)
