@@ -66,13 +66,18 @@ class Recording:
 
     def start(self) -> None:
         """Begin now; a second time it does nothing."""
-        if self._thread:
+        if self._thread or self.failure:
             return
         self._started_at_s = self._options.clock()
         # The call's context, for the log. A disk that never answers must not keep the process from ending.
         run = copy_context().run
-        self._thread = Thread(target=run, args=(self._run,), name=f"recording {self._name}", daemon=True)
-        self._thread.start()
+        thread = Thread(target=run, args=(self._run,), name=f"recording {self._name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the process has as many threads as it may have
+            self._fail("internal", error)
+            return
+        self._thread = thread
 
     def add_caller(self, pcm: bytes, rate_hz: int, channels: int = 1) -> None:
         """Record audio of the caller that ends now."""
