@@ -22,8 +22,8 @@ FRAME_BYTES = 2 * CHANNELS
 # Bytes after which a WAV's sizes do not fit into 32 bits.
 WAV_LIMIT = 2**32 - 1024
 OPUS_BITRATE = 48_000
-# An Ogg page is written at least this often.
-PAGE_US = 200_000
+# Of an Ogg page.
+PAGE_US = 100_000
 
 Frames = NDArray[np.int16]
 
@@ -192,7 +192,7 @@ class _WriteOnly:
 
 
 class OpusFile:
-    """Opus in Ogg, pages of a fifth of a second."""
+    """Opus in Ogg, pages of a tenth of a second."""
 
     FRAME = RATE_HZ // 50
 

@@ -13,7 +13,7 @@ from threading import Event, Thread
 from .folder import create_file
 from .formats import AudioFile
 from .options import Reason, RecordingOptions
-from .stereo import HOLD_S, Chunk, StereoRecording
+from .stereo import HOLD_S, LEAD_IN_S, Chunk, StereoRecording
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Recording:
         """Begin now; a second time it does nothing."""
         if self._thread or self.failure:
             return
-        self._started_at_s = self._options.clock()
+        self._started_at_s = self._options.clock() - LEAD_IN_S
         # The call's context, for the log. A disk that never answers must not keep the process from ending.
         run = copy_context().run
         thread = Thread(target=run, args=(self._run,), name=f"recording {self._name}", daemon=True)
@@ -133,6 +133,7 @@ class Recording:
     def _write(self, file: AudioFile) -> None:
         recording = StereoRecording(file)
         try:
+            recording.begin()
             while self._ended_at_s is None:
                 self._wake.wait(WRITE_EVERY_S)
                 self._wake.clear()

@@ -10,6 +10,8 @@ from .tracks import RATE_HZ, AgentTrack, CallerTrack, Samples
 
 # The last seconds are kept open, for audio that comes late.
 HOLD_S = 2.0
+# Silence before the first sound, so that a file that has just been created can be played.
+LEAD_IN_S = 0.25
 # Written at once.
 MOST_WRITTEN = 10 * RATE_HZ
 
@@ -59,6 +61,10 @@ class StereoRecording:
     def dropped_s(self) -> float:
         """Audible audio that had no place on the clock."""
         return (self._caller.dropped + self._agent.dropped) / RATE_HZ
+
+    def begin(self) -> None:
+        """Write the lead-in. The call starts at its end, at `LEAD_IN_S`."""
+        self._write(round(LEAD_IN_S * RATE_HZ))
 
     def add_caller(self, chunk: Chunk) -> None:
         self._caller.place(self._caller_mono.samples(chunk), chunk.at_s)
