@@ -155,7 +155,7 @@ def killed(format: str, count: int, folder: Path, seed: int = 1) -> list[dict[st
             assert child.stdout
             started_s = float(child.stdout.readline())
             moments.append((started_s + rng.uniform(EARLIEST_KILL_S, LATEST_KILL_S), started_s, number))
-        latest_start_s = max(started_s for _, started_s, _ in moments)
+        latest_start_s = max((started_s for _, started_s, _ in moments), default=0.0)
         for at_s, started_s, number in sorted(moments):
             # Those that started earlier than the last one run longer by as much.
             time.sleep(max(0.0, at_s + latest_start_s - started_s - time.monotonic()))

@@ -155,9 +155,11 @@ class FlacFile:
         self._total = 0
 
     def write(self, frames: Frames) -> None:
-        for frame in self._framed.add(frames):
-            self._encode(frame)
-        self._patch()
+        try:
+            for frame in self._framed.add(frames):
+                self._encode(frame)
+        finally:
+            self._patch()
 
     def close(self) -> None:
         try:
