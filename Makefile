@@ -23,7 +23,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry soak eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
+.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry bench-recording soak eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -113,6 +113,9 @@ bench-conversation: setup ## Voice-to-voice time on stubs with the seed's latenc
 
 bench-telemetry: setup ## What metrics, traces and logs cost the orchestrator in CPU, in turns with none of them.
 	$(BIN)/python -m antiphon_cli.telemetry_bench --publish docs/latency $(ARGS)
+
+bench-recording: setup ## An hour of recorded call in simulated time: the loop's stall, memory; and recordings of killed processes.
+	$(BIN)/python -m antiphon_cli.recording_bench $(ARGS)
 
 soak: setup ## The tests that take random points in time, at their full counts.
 	ANTIPHON_SOAK=1 $(PYTEST) tests/test_kills.py tests/test_many_barge_ins.py
