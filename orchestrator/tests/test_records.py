@@ -33,7 +33,7 @@ from antiphon_orchestrator.records.formats import FRAME_BYTES, RawFile, WavFile
 from antiphon_orchestrator.records.options import RecordingOptions
 from antiphon_orchestrator.records.recorder import CallRecorder
 from antiphon_orchestrator.records.recording import MOST_PENDING_BYTES, Recording
-from antiphon_orchestrator.records.stereo import LEAD_IN_S
+from antiphon_orchestrator.records.stereo import LEAD_IN_S, Chunk, StereoRecording
 from antiphon_orchestrator.records.tracks import RATE_HZ
 from antiphon_runtime.errors import ConfigError
 
@@ -244,6 +244,17 @@ async def test_a_recording_has_all_of_the_call_when_it_is_finished(format: Any, 
     samples = sf.read(recording.path, dtype="int16")[0][RATE_HZ:].astype(float)
     loudest = [np.argmax(np.abs(np.fft.rfft(side[:RATE_HZ]))) for side in samples.T]
     assert loudest == [pytest.approx(400, abs=1), pytest.approx(700, abs=1)]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_codecs_and_resamplers_start_no_threads(format: Any, tmp_path: Path) -> None:
+    before = len(names(Path("/proc/self/task")))
+    recording = StereoRecording(create_file(tmp_path, "call", format)[1])
+    for number in range(200):
+        recording.add_caller(Chunk(bytes(640), 16_000, 1, number * 0.02))
+        recording.advance(number * 0.02)
+    assert len(names(Path("/proc/self/task"))) <= before
+    recording.finish(4)
 
 
 async def test_a_call_that_never_began_has_no_file(tmp_path: Path) -> None:

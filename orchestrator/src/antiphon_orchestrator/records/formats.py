@@ -147,6 +147,7 @@ class FlacFile:
         self._codec = AudioCodecContext.create("flac", "w")
         assert isinstance(self._codec, AudioCodecContext)
         self._codec.sample_rate, self._codec.layout, self._codec.format = RATE_HZ, "stereo", "s16"
+        self._codec.thread_count = 1  # it runs in the recording's own thread
         self._codec.open()
         info = bytes(self._codec.extradata or b"")
         self._before_total = info[self.TOTAL_AT - 8] & 0xF0
@@ -206,6 +207,7 @@ class OpusFile:
         self._stream.codec_context.layout = "stereo"
         self._stream.codec_context.format = "s16"
         self._stream.codec_context.bit_rate = OPUS_BITRATE
+        self._stream.codec_context.thread_count = 1
         self._framed = _Framed(self.FRAME)
         self._container.start_encoding()
 
