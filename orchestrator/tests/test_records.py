@@ -88,13 +88,13 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_can_be_played_after_every_write(format: Any, tmp_path: Path) -> None:
     path, file = create_file(tmp_path, "call", format)
-    sound = stereo(8)
+    sound = stereo(3)
     for at in range(0, len(sound), RATE_HZ // 4):
         file.write(sound[at : at + RATE_HZ // 4])
         written_s = at / RATE_HZ + 0.25
         assert written_s - 0.4 <= decoded_s(path) <= written_s
     file.close()
-    assert decoded_s(path) == pytest.approx(8, abs=0.001)
+    assert decoded_s(path) == pytest.approx(3, abs=0.001)
     if format != "opus":
         assert np.array_equal(sf.read(path, dtype="int16")[0], sound)
 
@@ -102,7 +102,7 @@ def test_a_file_can_be_played_after_every_write(format: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_file_that_lost_its_end_can_be_played_as_far_as_it_goes(format: Any, tmp_path: Path) -> None:
     path, file = create_file(tmp_path, "call", format)
-    for _ in range(20):
+    for _ in range(10):
         file.write(stereo(0.5))
     whole = path.read_bytes()
     file.close()
@@ -112,7 +112,7 @@ def test_a_file_that_lost_its_end_can_be_played_as_far_as_it_goes(format: Any, t
         with av.open(str(path)) as container, suppress(av.InvalidDataError):  # a player stops there
             for frame in container.decode(audio=0):
                 played_s += frame.samples / frame.sample_rate
-        assert played_s > 9
+        assert played_s > 4
 
 
 def test_a_wav_is_read_by_the_standard_library(tmp_path: Path) -> None:
@@ -246,10 +246,9 @@ async def test_a_recording_has_all_of_the_call_when_it_is_finished(format: Any, 
     assert loudest == [pytest.approx(400, abs=1), pytest.approx(700, abs=1)]
 
 
-@pytest.mark.parametrize("format", FORMATS)
-def test_codecs_and_resamplers_start_no_threads(format: Any, tmp_path: Path) -> None:
+def test_resamplers_start_no_threads(tmp_path: Path) -> None:
     before = len(names(Path("/proc/self/task")))
-    recording = StereoRecording(create_file(tmp_path, "call", format)[1])
+    recording = StereoRecording(create_file(tmp_path, "call", "wav")[1])
     for number in range(200):
         recording.add_caller(Chunk(bytes(640), 16_000, 1, number * 0.02))
         recording.advance(number * 0.02)
@@ -372,7 +371,7 @@ async def test_a_disk_that_does_not_answer_takes_no_memory_and_keeps_no_call_fro
     chosen, errors = options(tmp_path, clock=clock)
     recording = Recording("call", chosen)
     recording.start()
-    await fed(recording, clock, 120)
+    await fed(recording, clock, 80)
     assert errors == ["behind"] and recording.pending_bytes <= MOST_PENDING_BYTES + 64
     await recording.finish(within_s=0.05)
     assert errors == ["behind", "unfinished"]
@@ -380,7 +379,7 @@ async def test_a_disk_that_does_not_answer_takes_no_memory_and_keeps_no_call_fro
     answers.set()
     await recording.finish(within_s=20)
     assert errors == ["behind", "unfinished"]
-    assert decoded_s(tmp_path / "call.wav") == pytest.approx(120 + LEAD_IN_S, abs=0.02)
+    assert decoded_s(tmp_path / "call.wav") == pytest.approx(80 + LEAD_IN_S, abs=0.02)
     samples = sf.read(tmp_path / "call.wav", dtype="int16")[0]
     assert samples[10 * RATE_HZ : 20 * RATE_HZ].any() and not samples[-10 * RATE_HZ :].any()
 
