@@ -23,7 +23,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry bench-rates soak eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
+.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry bench-rates bench-recording soak eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -116,6 +116,9 @@ bench-telemetry: setup ## What metrics, traces and logs cost the orchestrator in
 
 bench-rates: setup ## Voice-to-voice time of callers at 8, 16, 44.1 and 48 kHz on stubs; fails where 8 or 48 are 20 ms off 16. 5 minutes.
 	$(BIN)/python -m antiphon_cli.rates $(ARGS)
+
+bench-recording: setup ## An hour of recorded call in simulated time: the loop's stall, memory; and recordings of killed processes.
+	$(BIN)/python -m antiphon_cli.recording_bench $(ARGS)
 
 soak: setup ## The tests that take random points in time, at their full counts.
 	ANTIPHON_SOAK=1 $(PYTEST) tests/test_kills.py tests/test_many_barge_ins.py

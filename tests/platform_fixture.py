@@ -142,6 +142,7 @@ async def platform(
             Metrics.register(registry),
             places=Places(own_settings.max_sessions),
             record_dir=own_settings.record_dir,
+            record_format=own_settings.record_format,
         )
         port = await stack.enter_async_context(served_http(create_app(own_settings, sessions, Gate(verifier))))
         served = {name: fleet.served[name, 0] for name in SERVICES}

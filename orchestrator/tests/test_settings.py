@@ -30,11 +30,12 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ALLOWED_ORIGINS="https://one.example, https://two.example",
         ICE_SERVERS="stun:stun.example:3478",
         RECORD_DIR="/tmp/calls",
+        RECORD_FORMAT="flac",
     )
     assert (settings.asr, settings.max_sessions) == ("asr-0:1, asr-1:2", 3)
     assert settings.allowed_origins == ("https://one.example", "https://two.example")
     assert settings.ice_servers == ("stun:stun.example:3478",)
-    assert settings.record_dir == Path("/tmp/calls")
+    assert (settings.record_dir, settings.record_format) == (Path("/tmp/calls"), "flac")
 
 
 def test_a_variable_that_is_set_to_nothing_is_as_good_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +58,7 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ("BIND", "localhost:port", "host:port"),
         ("BIND", "127.0.0.1:99999", "host:port"),
         ("METRICS_BIND", "9090", "host:port"),
+        ("RECORD_FORMAT", "mp3", "'wav', 'flac' or 'opus'"),
         ("ASR", "", "host:port"),
         ("TTS", "tts", "host:port"),
         ("LLM", "llm-0:1,,llm-1:2", "host:port"),

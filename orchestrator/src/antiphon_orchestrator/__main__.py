@@ -13,6 +13,7 @@ from antiphon_runtime.tracing import tracing
 
 from .agents import Agents
 from .draining import DrainingServer
+from .records.folder import check_folder
 from .serving import NAME, assembled, quiet_pipecat, server_config
 from .settings import Settings
 from .workers.app import run
@@ -34,6 +35,8 @@ def main() -> None:
         quiet_pipecat(settings.log_level, log_text=settings.log_text)
         if settings.workers > 1:
             Agents.load(settings.agents_file)  # a mistake is told once, here
+            if settings.record_dir:
+                check_folder(settings.record_dir)
             run(settings)
             return
         with (

@@ -1,17 +1,14 @@
 """One conversation: its pipeline run to the end, its turns kept."""
 
 import asyncio
-import wave
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from pipecat.clocks.system_clock import SystemClock
 from pipecat.frames.frames import ErrorFrame, OutputTransportMessageUrgentFrame, TTSSpeakFrame
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
-from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
@@ -25,6 +22,8 @@ from .manners.phrases import Occasion, lines_of
 from .manners.spokesman import Patience, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
+from .records.recorder import CallRecorder
+from .records.recording import Recording
 from .rtvi import CallerRTVIProcessor
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
 from .tools import TOOLS, Resources, read_knowledge
@@ -44,13 +43,13 @@ async def converse(
     transport: BaseTransport,
     backends: Backends,
     *,
-    record_to: Path | None = None,
+    recording: Recording | None = None,
 ) -> None:
     """Runs the conversation until the caller hangs up or this is cancelled."""
     agent = session.agent
     tools = [with_deadline(TOOLS[name], agent.tool_timeout_s, session.limit_reached) for name in agent.tools]
     session.context = LLMContext(agent.messages(), tools=tools)  # type: ignore[arg-type]
-    recorder = AudioBufferProcessor(num_channels=2) if record_to else None
+    recorder = CallRecorder(recording) if recording else None
 
     async def leave(last_words: Occasion) -> None:
         if last_words is Occasion.GOODBYE:
@@ -96,7 +95,7 @@ async def converse(
     )
     session.worker = worker
     closing = Closing(worker, pipeline)
-    _handle_events(session, transport, worker, recorder, record_to)
+    _handle_events(session, transport, worker, recording)
 
     async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
         await spokesman.failed(error)
@@ -117,6 +116,8 @@ async def converse(
         session.worker = None
         await observer.finish()
         trouble.finish()
+        if recording:
+            await recording.finish()
 
 
 @asynccontextmanager
@@ -134,8 +135,7 @@ def _handle_events(
     session: Session,
     transport: BaseTransport,
     worker: PipelineWorker,
-    recorder: AudioBufferProcessor | None,
-    record_to: Path | None,
+    recording: Recording | None,
 ) -> None:
     reconnected = False
 
@@ -145,8 +145,8 @@ def _handle_events(
         frames: list[Any] = [OutputTransportMessageUrgentFrame(message=hello)]
         if not reconnected:  # a connection that is renewed is no new call
             reconnected = True
-            if recorder:
-                await recorder.start_recording()
+            if recording:
+                recording.start()
             if session.agent.greeting:
                 frames.append(TTSSpeakFrame(session.agent.greeting))
         await worker.queue_frames(frames)
@@ -155,20 +155,5 @@ def _handle_events(
         session.end("caller")
         await worker.cancel()
 
-    async def on_audio(_recorder: Any, audio: bytes, sample_rate: int, num_channels: int) -> None:
-        if record_to:
-            _write_wav(record_to, audio, sample_rate, num_channels)
-
     transport.add_event_handler("on_client_connected", on_connected)
     transport.add_event_handler("on_client_disconnected", on_disconnected)
-    if recorder:
-        recorder.add_event_handler("on_audio_data", on_audio)
-
-
-def _write_wav(path: Path, audio: bytes, sample_rate: int, num_channels: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(num_channels)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(audio)

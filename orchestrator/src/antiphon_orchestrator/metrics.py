@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from antiphon_runtime.metrics import LATENCY_BUCKETS
 
 from .limits import LIMITS
+from .records.options import REASONS
 from .refusals import AUDIO, MESSAGES
 from .timeline import OUTCOMES, STAGES, Turn
 from .tools import TOOLS
@@ -58,6 +59,7 @@ class Metrics:
     refused: Counter
     ended: Counter
     empty: Counter
+    recording_errors: Counter
     loop_lag: Histogram
     internal_errors: Counter
     trouble: Counter
@@ -114,6 +116,9 @@ class Metrics:
             refused=counter("sessions_refused", "Conversations refused.", reason=REFUSALS),
             ended=counter("sessions_ended", "Conversations that are over, by who ended them.", reason=ENDINGS),
             empty=counter("empty_utterances", "Speech edges in which no words were heard."),
+            recording_errors=counter(
+                "recording_errors", "Recordings that failed, or from which audio was left out.", reason=REASONS
+            ),
             loop_lag=histogram(
                 "event_loop_lag_seconds", "How late the process runs what is due, four times a second.", LAG_BUCKETS
             ),

@@ -5,7 +5,6 @@ from pipecat.processors.aggregators.llm_response_universal import (
     LLMAssistantAggregatorParams,
     LLMUserAggregatorParams,
 )
-from pipecat.processors.audio.audio_buffer_processor import AudioBufferProcessor
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.utils.context.llm_context_summarization import (
@@ -21,6 +20,7 @@ from .manners.closing import LastWords
 from .manners.idle import IdleWatch, Silence
 from .manners.phrases import lines_of
 from .manners.spokesman import Spokesman
+from .records.recorder import CallRecorder
 from .services import (
     AntiphonSTTService,
     AntiphonTTSService,
@@ -49,7 +49,7 @@ def build_pipeline(
     backends: Backends,
     gaps: GapFiller,
     spokesman: Spokesman,
-    recorder: AudioBufferProcessor | None = None,
+    recorder: CallRecorder | None = None,
 ) -> Pipeline:
     """Caller in, agent out."""
     agent = session.agent

@@ -20,6 +20,7 @@ from .backends import connected
 from .gate import AUDIENCE, Gate
 from .loop_lag import loop_lag_observed
 from .metrics import Metrics
+from .records.folder import check_folder
 from .sessions import Sessions
 from .settings import Settings
 from .web import create_app
@@ -45,6 +46,8 @@ async def assembled(settings: Settings, places: Places, worker: int | None = Non
     Raises ConfigError when something is not configured as it must be.
     """
     agents = Agents.load(settings.agents_file)
+    if settings.record_dir:
+        check_folder(settings.record_dir)
     registry = CollectorRegistry()
     secret = settings.session_secret_file
     gate = Gate(
@@ -61,6 +64,7 @@ async def assembled(settings: Settings, places: Places, worker: int | None = Non
                 metrics,
                 places=places,
                 record_dir=settings.record_dir,
+                record_format=settings.record_format,
                 id_prefix="" if worker is None else f"{worker}-",
                 trace_text=settings.log_text,
             )

@@ -21,6 +21,8 @@ from .conversation import converse
 from .door import Door
 from .limits import Limit, LimitReports
 from .metrics import Metrics
+from .records.options import Format, Reason, RecordingOptions
+from .records.recording import Recording
 from .session import Session
 from .tracing import Traces
 from .usual import Usual
@@ -53,6 +55,7 @@ class Sessions:
         *,
         places: Places,
         record_dir: Path | None = None,
+        record_format: Format = "wav",
         id_prefix: str = "",
         trace_text: bool = False,
     ) -> None:
@@ -66,7 +69,7 @@ class Sessions:
         self._containment = Containment(lambda where: metrics.internal_errors.labels(where).inc())
         self._places = places
         self._id_prefix = id_prefix
-        self._record_dir = record_dir
+        self._recording = RecordingOptions(record_dir, record_format, self._recording_failed) if record_dir else None
         self._trace_text = trace_text
         self._usual = Usual()
         self._active: dict[str, Session] = {}
@@ -184,8 +187,8 @@ class Sessions:
 
     async def run(self, session: Session, transport: BaseTransport) -> None:
         """The conversation, until the caller hangs up."""
-        record_to = self._record_dir / f"{session.session_id}.wav" if self._record_dir else None
-        await converse(session, transport, self._backends, record_to=record_to)
+        recording = Recording(session.session_id, self._recording) if self._recording else None
+        await converse(session, transport, self._backends, recording=recording)
 
     async def drain(self, drain_s: float, grace_s: float) -> None:
         """Takes new conversations for another `drain_s`, then none, and waits up to `grace_s` for the last to end."""
@@ -203,3 +206,7 @@ class Sessions:
         tasks = [task for task in self._tasks.values() if task]
         await asyncio.gather(*(session.hang_up() for session in self._active.values()))
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _recording_failed(self, reason: Reason) -> None:
+        with self._containment.contained("metrics"):
+            self._metrics.recording_errors.labels(reason).inc()

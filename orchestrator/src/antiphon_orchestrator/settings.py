@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from antiphon_runtime.settings import OTLP_URL, is_loopback
 
+from .records.options import Format
+
 BUILT_IN_AGENTS = Path(__file__).with_name("agents.yaml")
 
 
@@ -32,6 +34,7 @@ class Settings(BaseSettings):
     service_cert_file: Annotated[Path | None, Field(description="Our certificate for mutual TLS.")] = None
     service_key_file: Annotated[Path | None, Field(description="Its private key.")] = None
     record_dir: Annotated[Path | None, Field(description="Record each call here: stereo, caller left.")] = None
+    record_format: Annotated[Format, Field(description="The recordings' format: wav, flac or opus.")] = "wav"
     allow_open: Annotated[bool, Field(description="Serve beyond loopback without tokens all the same.")] = False
     allowed_origins: Annotated[
         tuple[str, ...], NoDecode, Field(description="Web origins that may call, besides our own page; with commas.")

@@ -1,0 +1,45 @@
+"""Long recordings cost the event loop and memory nothing; killed processes leave files that can be played."""
+
+from pathlib import Path
+
+import pytest
+
+from antiphon_cli import recording_bench as bench
+
+
+@pytest.mark.parametrize("format", bench.FORMATS)
+def test_of_twenty_killed_processes_each_leaves_all_but_the_last_seconds(format: str, tmp_path: Path) -> None:
+    rows = bench.killed(format, 20, tmp_path / "calls")
+    assert len(rows) == 20 and not bench.broken([], rows)
+
+
+async def test_a_long_call_neither_stalls_the_loop_nor_grows(tmp_path: Path) -> None:
+    minutes = 10.0
+    row = await bench.recorded(minutes, "wav", tmp_path)
+    assert not row["errors"] and row["recorded_s"] == pytest.approx(60 * minutes + bench.LEAD_IN_S, abs=0.1)
+    # The loop's own work: how late others let it run is the bench's to say, on an idle machine.
+    assert row["loop_busy_ms"] < 5 * bench.MOST_STALL_MS
+    assert row["memory_growth_kib"] < bench.MOST_GROWTH_KIB
+    print(bench.headline([row], [], 0.0))
+
+
+def test_a_bound_that_does_not_hold_is_named() -> None:
+    hour = {
+        "format": "wav",
+        "minutes": 60.0,
+        "loop_stall_ms": 1.0,
+        "memory_growth_kib": 10,
+        "errors": [],
+        "recorded_s": 3600.25,
+    }
+    kill = {"format": "wav", "ran_s": 9.0, "left_s": 7.0, "lost_s": 2.0, "playable": True}
+    assert bench.broken([hour], [kill]) == []
+    for name, value in {
+        "loop_stall_ms": 21.0,
+        "memory_growth_kib": 9000,
+        "errors": ["full"],
+        "recorded_s": 3590.0,
+    }.items():
+        assert len(bench.broken([hour | {name: value}], [])) == 1
+    for name, value in {"lost_s": 5.1, "playable": False}.items():
+        assert len(bench.broken([], [kill | {name: value}])) == 1

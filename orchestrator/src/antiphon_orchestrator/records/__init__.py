@@ -1,0 +1,1 @@
+"""Recordings of calls: written as they grow, off the event loop, both sides aligned by the clock."""
