@@ -1,4 +1,4 @@
-"""Repeats the tests marked `alone`, beside busy processes if asked; ends with one BENCH line and exits 1 on a failure."""
+"""Repeats the tests marked `alone`, beside busy processes if asked. Prints a BENCH line; exits 1 if a run failed."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LOGS = ROOT / "out/stress-alone"
 # Ends by itself when whoever started it is gone, however that ended.
 SPINNING = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
-# Python threads of numeric libraries would spin too: as in the Makefile, one each.
+# As in the Makefile.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 ENVIRONMENT |= {"LOGURU_AUTOINIT": "False"}
 
