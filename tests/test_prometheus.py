@@ -6,10 +6,11 @@ import re
 import socket
 import statistics
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from board_image import draw
 from echoes import line_ms
+from platform_fixture import until
 from prometheus_client import CollectorRegistry, Gauge
 from real_prometheus import RULES, Prometheus, needs_prometheus, scraping
 
@@ -26,40 +28,81 @@ from antiphon_bench import questions
 from antiphon_bench.load.plan import Arrivals, Manner, Plan, Transport
 from antiphon_bench.load.rows import TurnRow
 from antiphon_bench.load.run import load
-from antiphon_bench.stats import ranked_at
 from antiphon_cli.platform import Plan as Platform
 from antiphon_cli.platform import free_ports
 from antiphon_cli.supervisor import running
+from antiphon_orchestrator.timeline import OUTCOMES
 from antiphon_runtime.metrics import LATENCY_BUCKETS, metrics_endpoint
 from antiphon_tts.backends.magpie.metrics import EngineMetrics as TtsEngine
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, needs_prometheus, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, needs_prometheus, pytest.mark.timeout(900)]
 
 IMAGE = Path(__file__).parents[1] / "out/boards/latency.png"
 BOARDS = RULES.parent / "grafana/dashboards"
 NAMES = ("asr", "tts", "llm", "turn", "orchestrator")
+JOBS = (*(f"antiphon-{name}" for name in NAMES), "stand-ins")
 # What Grafana puts in the place of its variables.
 VARIABLES = {"$__rate_interval": "30s", "$__range": "3m", "$instance": ".*", "$stage": "llm"}
-CALLS, TURNS, OVER_S = {Transport.WS: 20, Transport.WEBRTC: 8}, 3, 60.0
+# Three callers at a time, and two: a busy machine carries them in real time.
+CALLS, TURNS, OVER_S = {Transport.WS: 10, Transport.WEBRTC: 5}, 3, 50.0
+CANARY_CALLS, CANARY_EVERY_S = 4, 12
+# A busy machine may lose a turn of fifteen.
+MOST = 0.9
+# Added to what the line takes: the median of a phase may exceed the median of the line's clicks by that.
+ROOM_MS = 100.0
 # The first two are the clerk's, whose tool is called; the agent by default comes later, after its examples.
 ANSWERS = ("tool:get_time", "It is noon in the city, and the bookshop is open until six.", *["You asked: {last}"] * 4)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A load over one transport: its turns, when it was, and what the line takes by itself."""
+    """A time in which known calls were all there were: what their callers noted, and what the server tells of each.
 
-    rows: tuple[TurnRow, ...]
+    `line_ms` are the times that the line takes by itself, just before.
+    """
+
     start: float
     end: float
-    line_ms: float
+    sessions: Sequence[dict[str, Any]]
+    line_ms: Sequence[float]
+    rows: tuple[TurnRow, ...] = ()
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        return [turn for session in self.sessions for turn in session["turns"]]
 
 
 @dataclass(frozen=True)
 class Watched:
     at: Prometheus
     phases: dict[Transport, Phase]
+    canary: Phase
     end: float
+
+
+@dataclass
+class Calls:
+    """The sessions that the orchestrator's log tells of."""
+
+    page: str
+    begun: list[str] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+
+    def __call__(self, name: str, line: str) -> None:
+        if name == "orchestrator" and (found := re.search(r"session (\w+) (begins|ends)", line)):
+            if found[2] == "begins":
+                self.begun.append(found[1])
+            else:
+                self.ended.add(found[1])
+
+    async def timelines(self, since: int) -> list[dict[str, Any]]:
+        """Those that began after the first `since`, once they have all ended."""
+        await until(lambda: len(self.begun) > since and self.ended.issuperset(self.begun), timeout_s=120)
+        return [await asyncio.to_thread(self._timeline, name) for name in self.begun[since:]]
+
+    def _timeline(self, session_id: str) -> dict[str, Any]:
+        with urllib.request.urlopen(f"{self.page}/api/sessions/{session_id}", timeout=60) as answer:
+            return dict(json.load(answer))
 
 
 @asynccontextmanager
@@ -97,48 +140,66 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def canary(url: str, port: int) -> AsyncIterator[None]:
-    command = [sys.executable, "-m", "antiphon_cli", "canary", "--url", url, "--every", "8"]
+async def canary(url: str, port: int) -> AsyncIterator[asyncio.StreamReader]:
+    """The canary's command, and what it logs."""
+    command = [sys.executable, "-m", "antiphon_cli", "canary", "--url", url, "--every", str(CANARY_EVERY_S)]
     process = await asyncio.create_subprocess_exec(
-        *command, "--metrics-bind", f"127.0.0.1:{port}", stderr=asyncio.subprocess.DEVNULL
+        *command, "--metrics-bind", f"127.0.0.1:{port}", stderr=asyncio.subprocess.PIPE
     )
     try:
-        yield
+        assert process.stderr
+        yield process.stderr
     finally:
         process.terminate()
-        await process.wait()
+        await process.communicate()
+
+
+async def called(log: asyncio.StreamReader) -> None:
+    """Returns when the canary has ended its calls and waits for the time of the next one."""
+    for _ in range(CANARY_CALLS):
+        async with asyncio.timeout(120):
+            while b"a call was" not in (line := await log.readline()):
+                assert line, "the canary ended"
+
+
+async def loaded(at: Prometheus, calls: Calls, plan: Plan) -> Phase:
+    line = await line_ms(plan.transport)
+    start, before = await at.scraped(*JOBS), len(calls.begun)
+    load_ = await asyncio.to_thread(load, plan, 1)
+    sessions = await calls.timelines(before)
+    return Phase(start, await at.scraped(*JOBS), sessions, line, load_.rows)
 
 
 async def watch(folder: Path) -> AsyncIterator[Watched]:
     said = "|".join(path.with_suffix(".txt").read_text().strip() for path in questions())
-    metrics = {name: free_port() for name in NAMES}
-    env = {f"ANTIPHON_{name.upper()}_METRICS_BIND": f"127.0.0.1:{port}" for name, port in metrics.items()}
+    metrics = {name: free_port() for name in (*NAMES, "canary")}
+    env = {f"ANTIPHON_{name.upper()}_METRICS_BIND": f"127.0.0.1:{metrics[name]}" for name in NAMES}
     env |= {f"ANTIPHON_{name}_STUB__PROFILE": "rtx5090" for name in ("ASR", "TTS", "LLM")}
     env |= {"ANTIPHON_ASR_STUB__SCRIPT": said, "ANTIPHON_LLM_STUB__SCRIPT": "|".join(ANSWERS)}
     env |= {"ANTIPHON_ORCHESTRATOR_MAX_SESSIONS": "16"}
     platform = Platform(models="stub", ports=free_ports(), metrics=False, env=env)
-    lines = {transport: await line_ms(transport) for transport in Transport}
+    calls = Calls(platform.page)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(running(platform, lambda _name, _line: None))
-        canary_port = free_port()
-        await stack.enter_async_context(canary(platform.call_url, canary_port))
+        await stack.enter_async_context(running(platform, calls))
         targets = {f"antiphon-{name}": f"127.0.0.1:{port}" for name, port in metrics.items()}
-        targets["antiphon-canary"] = f"127.0.0.1:{canary_port}"
         targets["stand-ins"] = await stack.enter_async_context(stand_ins())
         at = await stack.enter_async_context(scraping(targets, free_port(), folder))
-        phases = {}
-        for transport, calls in CALLS.items():
-            plan = Plan(platform.call_url, calls, questions(), TURNS, Arrivals.CONSTANT, OVER_S, transport)
-            await asyncio.sleep(2.5)  # two scrapes before, and after
-            start = time.time()
-            loaded = await asyncio.to_thread(load, plan, 1)
-            await asyncio.sleep(2.5)
-            phases[transport] = Phase(loaded.rows, start, time.time(), lines[transport])
+        plans = [
+            Plan(platform.call_url, count, questions(), TURNS, Arrivals.CONSTANT, OVER_S, transport)
+            for transport, count in CALLS.items()
+        ]
+        phases = {plan.transport: await loaded(at, calls, plan) for plan in plans}
         # So that tools, and callers who break in, are seen too.
         busy = Plan(platform.call_url, 2, questions(), 2, agent="clerk", manner=Manner(barge_in_share=1.0))
         await asyncio.to_thread(load, busy, 1)
-        await asyncio.sleep(2.5)
-        yield Watched(at, phases, time.time())
+        line = await line_ms(Transport.WS)
+        start, before = await at.scraped(*JOBS), len(calls.begun)
+        await calls.timelines(0)
+        log = await stack.enter_async_context(canary(platform.call_url, metrics["canary"]))
+        await called(log)
+        sessions = await calls.timelines(before)
+        end = await at.scraped(*JOBS, "antiphon-canary")
+        yield Watched(at, phases, Phase(start, end, sessions, line), end)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +265,7 @@ def test_every_turn_was_answered_and_its_stages_tile_it(watched: Watched, transp
     rows = watched.phases[transport].rows
     assert len(rows) == CALLS[transport] * TURNS
     good = [row for row in rows if row.v2v_ms is not None and row.server]
-    assert len(good) >= 0.95 * len(rows), [(row.outcome, row.error) for row in rows if row.v2v_ms is None]
+    assert len(good) >= MOST * len(rows), [(row.outcome, row.error) for row in rows if row.v2v_ms is None]
     for row in good:
         assert row.server
         stages = row.server["stages"]
@@ -213,50 +274,58 @@ def test_every_turn_was_answered_and_its_stages_tile_it(watched: Watched, transp
         assert all(one["end_ms"] == after["start_ms"] for one, after in pairwise(stages))
 
 
-def quantile_of_the_histogram(watched: Watched, phase: Phase, share: float) -> tuple[float, float]:
-    """The bucket that holds the percentile of the phase's turns, in ms."""
-    counts: dict[float, float] = {}
+def counted(watched: Watched, phase: Phase, series: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """By how much a counter of the orchestrator's has grown in a phase, by its labels."""
+    grown: dict[tuple[str, ...], float] = {}
     for at, sign in ((phase.end, 1), (phase.start, -1)):
-        for series in watched.at.query('sum by (le) (antiphon_v2v_seconds_bucket{outcome="answered"})', at):
-            bound = float(series["metric"]["le"])
-            counts[bound] = counts.get(bound, 0) + sign * float(series["value"][1])
-    rank = share * counts[float("inf")]
-    lower = 0.0
-    for bound in sorted(counts):
-        if counts[bound] >= rank:
-            return lower * 1000, bound * 1000
-        lower = bound
-    raise AssertionError("no turn was counted")
+        for one in watched.at.query(f"sum by ({', '.join(labels)}) ({series})", at):
+            key = tuple(one["metric"][label] for label in labels)
+            grown[key] = grown.get(key, 0.0) + sign * float(one["value"][1])
+    return grown
 
 
-def next_to(bucket: tuple[float, float]) -> tuple[float, float]:
-    """The bucket and its neighbours."""
-    bounds = [0.0, *(1000 * bound for bound in LATENCY_BUCKETS)]
-    at = bounds.index(pytest.approx(bucket[0]))
-    return bounds[max(0, at - 1)], bounds[min(len(bounds) - 1, at + 2)]
-
-
-@pytest.mark.parametrize("share", [0.5, 0.95])
 @pytest.mark.parametrize("transport", list(Transport))
-def test_the_histograms_percentiles_are_the_callers_less_their_line(
-    watched: Watched, transport: Transport, share: float
-) -> None:
+def test_the_histogram_holds_the_very_turns_that_the_timelines_tell(watched: Watched, transport: Transport) -> None:
+    """So every percentile of the one is that of the other."""
     phase = watched.phases[transport]
-    heard_ms = ranked_at([row.v2v_ms for row in phase.rows if row.v2v_ms is not None], share)
-    assert heard_ms is not None
-    low, high = next_to(quantile_of_the_histogram(watched, phase, share))
-    assert low <= heard_ms - phase.line_ms <= high
+    assert len(phase.sessions) == CALLS[transport]
+    outcomes = Counter(turn["outcome"] for turn in phase.turns)
+    assert counted(watched, phase, "antiphon_turns_total", "outcome") == {(one,): outcomes[one] for one in OUTCOMES}
+    told_s = [(turn["outcome"], turn["v2v_ms"] / 1000) for turn in phase.turns if turn["v2v_ms"] is not None]
+    assert len(told_s) >= MOST * CALLS[transport] * TURNS
+    buckets = counted(watched, phase, "antiphon_v2v_seconds_bucket", "outcome", "le")
+    assert len(buckets) == len(OUTCOMES) * (len(LATENCY_BUCKETS) + 1)
+    assert buckets == {
+        (outcome, bound): sum(one == outcome and v2v_s <= float(bound) for one, v2v_s in told_s)
+        for outcome, bound in buckets
+    }
+    sums = counted(watched, phase, "antiphon_v2v_seconds_sum", "outcome")
+    for outcome in OUTCOMES:
+        assert sums[outcome,] == pytest.approx(sum(v2v_s for one, v2v_s in told_s if one == outcome), abs=0.001)
+
+
+def held_to_the_line(differences_ms: Sequence[float], line_ms: Sequence[float]) -> None:
+    """What callers heard is later than what the server tells, turn by turn, by what the line takes.
+
+    Medians, because a busy machine delays some of either, and the fastest of the turns, which it delays least: no turn
+    was heard sooner than the server and the fastest line say.
+    """
+    seen = sorted(map(round, differences_ms)), sorted(map(round, line_ms))
+    print("DATA", seen)
+    assert abs(statistics.median(differences_ms) - statistics.median(line_ms)) <= ROOM_MS, seen
+    assert min(differences_ms) >= min(line_ms) - ROOM_MS, seen
 
 
 @pytest.mark.parametrize("transport", list(Transport))
 def test_what_is_heard_is_what_the_server_says_and_what_the_line_takes(watched: Watched, transport: Transport) -> None:
     phase = watched.phases[transport]
     differences = [
-        row.v2v_ms - phase.line_ms - row.server["v2v_ms"]
+        row.v2v_ms - row.server["v2v_ms"]
         for row in phase.rows
         if row.v2v_ms is not None and row.server and row.server["v2v_ms"] is not None
     ]
-    assert abs(statistics.median(differences)) <= 40, statistics.quantiles(differences, n=10)
+    assert len(differences) >= MOST * len(phase.rows)
+    held_to_the_line(differences, phase.line_ms)
 
 
 def test_latencies_have_their_turns_traces_as_exemplars(watched: Watched) -> None:
@@ -284,16 +353,18 @@ def test_the_labels_that_prometheus_has_are_those_that_are_documented(watched: W
             assert open_ended or seen <= allowed, (name, label, seen - allowed)
 
 
-def test_the_canary_heard_what_callers_hear(watched: Watched) -> None:
+def test_the_canary_heard_what_the_server_says_of_its_calls(watched: Watched) -> None:
     (healthy,) = watched.at.query("antiphon_canary_healthy", watched.end)
     assert healthy["value"][1] == "1"
     (count,) = watched.at.query("antiphon_canary_v2v_seconds_count", watched.end)
-    assert float(count["value"][1]) >= 3
-    # By the waveforms of its recordings, which have a tick of 20 ms.
-    (mean,) = watched.at.query("antiphon_canary_v2v_seconds_sum / antiphon_canary_v2v_seconds_count", watched.end)
-    phase = watched.phases[Transport.WS]
-    told_ms = statistics.median(row.server["v2v_ms"] for row in phase.rows if row.server and row.v2v_ms is not None)
-    assert float(mean["value"][1]) * 1000 - phase.line_ms == pytest.approx(told_ms, abs=40)
+    told_ms = [turn["v2v_ms"] for turn in watched.canary.turns]
+    assert len(told_ms) == float(count["value"][1]) == CANARY_CALLS
+    # Each call adds to the sum, and some scrape saw it before the next one did.
+    sums = watched.at.values("antiphon_canary_v2v_seconds_sum", watched.canary.start, watched.end)
+    (last,) = watched.at.query("antiphon_canary_v2v_seconds_sum", watched.end)
+    heard_ms = [(after - before) * 1000 for before, after in pairwise(sorted({0.0, *sums, float(last["value"][1])}))]
+    assert len(heard_ms) == CANARY_CALLS
+    held_to_the_line([heard - told for heard, told in zip(heard_ms, told_ms, strict=True)], watched.canary.line_ms)
 
 
 def test_the_latency_board_is_drawn_from_live_data(watched: Watched) -> None:
