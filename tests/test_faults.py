@@ -55,7 +55,7 @@ class Log:
 
 
 async def call(plan: Plan, hello: Path) -> Call:
-    return await place_call(plan.call_url, [hello], timeout_s=8)
+    return await place_call(plan.call_url, [hello], timeout_s=60)
 
 
 async def started_again(log: Log, victim: str) -> None:

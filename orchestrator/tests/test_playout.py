@@ -63,14 +63,14 @@ async def test_it_tells_what_is_left_once_the_reply_is_whole() -> None:
 async def test_it_waits_as_much_longer_as_it_was_paused() -> None:
     playout = Playout()
     began_ns = time.monotonic_ns()
-    waiting = asyncio.create_task(playout.wait(began_ns + 30 * MS, playout.paused_ns))
+    waiting = asyncio.create_task(playout.wait(began_ns + 300 * MS, playout.paused_ns))
     await asyncio.sleep(0.01)
     playout.pause()
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.4)
     assert not waiting.done()
     playout.resume()
     await waiting
-    assert time.monotonic_ns() - began_ns >= 30 * MS + playout.paused_ns and playout.paused_ns >= 50 * MS
+    assert time.monotonic_ns() - began_ns >= 300 * MS + playout.paused_ns and playout.paused_ns >= 400 * MS
 
 
 async def test_a_pause_before_it_waits_counts_as_well() -> None:
