@@ -23,7 +23,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry bench-rates bench-recording soak eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
+.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry bench-rates bench-recording soak stress-alone eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -125,6 +125,10 @@ soak: setup ## The tests that take random points in time, at their full counts.
 
 eval-conversation: setup ## Thirty scripted turns with tools and a knowledge base, scored by rules; ARGS="--backend X --repeat N".
 	$(BIN)/python -m antiphon_bench.dialogue.bench $(ARGS)
+
+stress-alone: setup ## The tests that compare latencies, 20 times; ARGS="--runs 5 --stress 2" beside as many busy processes.
+	$(BIN)/antiphon models fetch
+	$(BIN)/python tests/stress_alone.py $(ARGS)
 
 bench-wer: setup ## Word error rate and time to final of speech recognition; ARGS="--backend X --pace fast".
 	$(BIN)/antiphon wer $(ARGS)

@@ -52,7 +52,7 @@ class Tab:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    async def until(self, expression: str, timeout_s: float = 20.0) -> Any:
+    async def until(self, expression: str, timeout_s: float = 90.0) -> Any:
         """The expression's value as soon as it is true. Raises TimeoutError."""
         poll = f"""new Promise((resolve) => {{
           const look = async () => {{
@@ -88,7 +88,7 @@ async def chromium(profile: Path, microphone: Path) -> AsyncIterator[Tab]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             port = await _port(child)
         pages = json.loads(await asyncio.to_thread(_read, f"http://127.0.0.1:{port}/json"))
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
@@ -108,5 +108,5 @@ async def _port(child: asyncio.subprocess.Process) -> int:
 
 
 def _read(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=30) as answer:
         return answer.read()

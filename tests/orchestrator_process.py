@@ -45,12 +45,12 @@ async def orchestrator(**settings: object) -> AsyncIterator[Front]:
         finally:
             if process.returncode is None:
                 process.terminate()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 await process.wait()
 
 
 async def _answers(front: Front) -> None:
-    async with asyncio.timeout(60), httpx.AsyncClient() as client:
+    async with asyncio.timeout(90), httpx.AsyncClient() as client:
         while True:
             try:
                 await client.get(f"{front.page}/healthz")

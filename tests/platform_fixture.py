@@ -179,7 +179,7 @@ async def _serve(server: uvicorn.Server) -> None:
     await server._serve()
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Returns as soon as `condition` holds. Raises TimeoutError when it does not in time."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  # what is looked at announces nothing

@@ -16,7 +16,7 @@ from antiphon_bench.wav import to_pcm
 frames_pb2: Any = generated
 
 TICK_BYTES = 640
-LONGEST_S = 40.0
+LONGEST_S = 120.0
 
 
 def speech(seconds: float = 0.4) -> bytes:

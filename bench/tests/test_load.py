@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 
 from antiphon_bench.errors import AudioError
+from antiphon_bench.load import pacing
 from antiphon_bench.load.belongs import Judge
 from antiphon_bench.load.knee import find_knee, knee
 from antiphon_bench.load.material import Question, questions
@@ -32,7 +33,7 @@ def question(tmp_path: Path) -> Path:
 
 
 def plan(question: Path, **changes: object) -> Plan:
-    basis: dict[str, object] = {"callers": 4, "turns": 1, "over_s": 0.4, "timeout_s": 2.0, "url": ""}
+    basis: dict[str, object] = {"callers": 4, "turns": 1, "over_s": 0.4, "timeout_s": 5.0, "url": ""}
     return Plan(files=[question], **{**basis, **changes})  # type: ignore[arg-type]
 
 
@@ -66,24 +67,24 @@ async def test_turns_of_twelve_seconds_are_in_the_percentiles_as_long_as_they_we
         rows, _ = await loaded(plan(question, callers=8, timeout_s=15.0), agent)
     found = score(rows, 15.0)
     assert (found.turns, found.good) == (8, 8)
-    assert found.p50_ms == pytest.approx(800, abs=200)
-    assert found.p95_ms == pytest.approx(12_000, abs=200) and found.max_ms == pytest.approx(12_000, abs=200)
+    assert found.p50_ms == pytest.approx(800, abs=200 + agent.late_ms)
+    assert found.p95_ms == found.max_ms == pytest.approx(12_000, abs=200 + agent.late_ms)
 
 
 async def test_turns_that_take_longer_than_the_time_out_count_as_that_and_as_failed(question: Path) -> None:
     agent_of = Agent(delay_s=0.8, slow_every=4, slow_s=12.0, answer_s=0.3)
     async with answering(agent_of) as agent:
-        rows, _ = await loaded(plan(question, callers=8, timeout_s=2.0), agent)
-    found = score(rows, 2.0)
+        rows, _ = await loaded(plan(question, callers=8, timeout_s=5.0), agent)
+    found = score(rows, 5.0)
     assert found.outcomes == {"answered": 6, "unanswered": 2} and found.failed_share == 0.25
-    assert found.p50_ms == pytest.approx(800, abs=200)
-    assert found.p95_ms == found.max_ms == 2000
+    assert found.p50_ms == pytest.approx(800, abs=200 + agent.late_ms)
+    assert found.p95_ms == found.max_ms == 5000
 
 
 async def test_an_answer_that_comes_after_it_was_given_up_is_not_the_next_questions(question: Path) -> None:
-    agent_of = Agent(delay_s=0.4, slow_every=3, slow_s=3.0, answer_s=0.3)
+    agent_of = Agent(delay_s=0.4, slow_every=3, slow_s=6.0, answer_s=0.3)
     async with answering(agent_of) as agent:
-        rows, _ = await loaded(plan(question, callers=1, turns=4, timeout_s=1.0), agent)
+        rows, _ = await loaded(plan(question, callers=1, turns=4, timeout_s=3.0), agent)
     assert [row.outcome for row in rows] == ["answered", "answered", "unanswered", "answered"]
     assert [row.v2v_ms for row in rows if row.v2v_ms] == [pytest.approx(400, abs=WITHIN_MS + agent.late_ms)] * 3
 
@@ -125,7 +126,7 @@ async def test_neither_an_echo_nor_an_agent_that_talks_over_its_caller_is_a_fast
 async def test_a_server_whose_clock_is_wrong_is_not_believed(question: Path) -> None:
     async with answering(Agent(delay_s=0.6, answer_s=0.3, claims_ms=5.0)) as agent:
         rows, _ = await loaded(plan(question, callers=2), agent)
-    assert all(row.v2v_ms == pytest.approx(600, abs=150) for row in rows)
+    assert all(row.v2v_ms == pytest.approx(600, abs=150 + agent.late_ms) for row in rows)
     assert [row.server["v2v_ms"] for row in rows if row.server] == [5.0, 5.0]
 
 
@@ -136,7 +137,9 @@ async def test_a_caller_who_breaks_in_tells_how_long_the_agent_spoke_on(question
     assert outcomes(rows) == {"interrupted": 2, "answered": 2}
     broke_in = [row for row in rows if row.number == 2]
     # This agent stops at the first frame that is not silent; the question begins with 50 ms of silence.
-    assert all(row.barge_in_ms is not None and 0 <= row.barge_in_ms <= 300 for row in broke_in)
+    assert all(
+        row.barge_in_ms is not None and 0 <= row.barge_in_ms <= 300 + agent.late_ms + row.late_ms for row in broke_in
+    )
 
 
 async def test_an_agent_that_does_not_report_is_measured_all_the_same(question: Path) -> None:
@@ -148,20 +151,51 @@ async def test_an_agent_that_does_not_report_is_measured_all_the_same(question: 
 async def test_frames_are_paced_by_absolute_time_and_do_not_drift(question: Path) -> None:
     async with answering(Agent(silent=True)) as agent:
         rows, kept = await loaded(plan(question, callers=3, timeout_s=5.0), agent)
-    assert len(rows) == 3
-    assert kept.ticks > 250 and abs(kept.drift) < 0.001
+    assert len(rows) == 3 and kept.ticks > 250
 
 
-async def test_a_clock_that_is_blocked_says_so_and_catches_up() -> None:
-    pacer, late_ms = Pacer(time.monotonic()), []
+class Busy:
+    """In the place of `time` and `asyncio`: a machine whose every sleep lasts 5 ms too long."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += max(0.0, seconds) + 0.005
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
+    busy = Busy()
+    monkeypatch.setattr(pacing, "time", busy)
+    monkeypatch.setattr(pacing, "asyncio", busy)
+    return busy
+
+
+async def test_a_clock_that_is_always_late_does_not_drift(busy: Busy) -> None:
+    pacer, number = Pacer(0.0), 0
     async for due_s, now_s in pacer.ticks():
-        late_ms.append((now_s - due_s) * 1000)
+        number += 1
+        assert due_s == pytest.approx(number * 0.02) and now_s - due_s == pytest.approx(0.005)
+        busy.now_s += 0.003  # what a tick's work takes
+        if number == 3000:
+            break
+    kept = pacer.kept()
+    assert kept.ticks == 3000 and kept.late_p50_ms == kept.late_max_ms == 5.0 and abs(kept.drift) < 1e-9
+
+
+async def test_a_clock_that_is_blocked_says_so_and_catches_up(busy: Busy) -> None:
+    pacer, late_ms = Pacer(0.0), []
+    async for due_s, now_s in pacer.ticks():
+        late_ms.append(round((now_s - due_s) * 1000))
         if len(late_ms) == 10:
-            time.sleep(0.1)  # noqa: ASYNC251  # somebody else's work
+            busy.now_s += 0.1  # somebody else's work
         if len(late_ms) == 60:
             break
-    assert late_ms[10] >= 70 and late_ms[-1] < 50
-    assert (pacer.kept().late_max_ms or 0) >= 70
+    assert late_ms[:10] == [5] * 10 and late_ms[10] == 90 and late_ms[-1] == 5
+    assert pacer.kept().late_max_ms == 90.0
 
 
 def test_who_comes_when() -> None:

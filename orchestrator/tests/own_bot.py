@@ -61,8 +61,8 @@ async def dialled(name: str, *targets: str, policy: DialPolicy | None = None) ->
 
 
 async def settles(condition: Callable[[], Any]) -> None:
-    """Returns as soon as `condition` holds of something that announces no change. Fails after ten seconds."""
-    async with asyncio.timeout(10):
+    """Returns as soon as `condition` holds of something that announces no change. Fails after a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 
@@ -88,8 +88,8 @@ class Seen(FrameProcessor):
         return [frame for frame in self.frames if isinstance(frame, kind)]
 
     async def until(self, kind: type[F], count: int = 1) -> F:
-        """The `count`th frame of a kind. Fails when it has not come after ten seconds."""
-        async with asyncio.timeout(10), self._more:
+        """The `count`th frame of a kind. Fails when it has not come after a minute."""
+        async with asyncio.timeout(60), self._more:
             await self._more.wait_for(lambda: len(self.of(kind)) >= count)
         return self.of(kind)[count - 1]
 
@@ -146,7 +146,7 @@ async def bot(
     runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
     await runner.add_workers(worker)
     running = asyncio.create_task(runner.run(), name="bot")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await started.wait()
     try:
         yield Bot(worker, pipeline, down, up, running)

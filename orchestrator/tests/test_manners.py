@@ -108,7 +108,7 @@ async def test_a_phrase_that_could_not_be_spoken_is_tried_again() -> None:
         book = PhraseBook(voices)
         await book.learn(LINES.values())
         assert book.get(LINES[Occasion.APOLOGY]) is None
-        async with stub("tts", bind=target), asyncio.timeout(10):
+        async with stub("tts", bind=target), asyncio.timeout(60):
             while not all(book.get(line) for line in LINES.values()):
                 await book.learn(LINES.values())
 
@@ -173,53 +173,53 @@ def result(number: int) -> FunctionCallResultFrame:
 
 
 async def test_a_slow_tool_gets_one_filler_and_a_fast_one_none() -> None:
-    async with speaking(Patience(0.1, 60)) as at:
+    async with speaking(Patience(0.5, 600)) as at:
         await at.send(call(1), result(1))
         await at.down.until(FunctionCallResultFrame)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.8)
         assert not words(at)
         await at.send(call(2), call(3))
         await at.down.until(TTSTextFrame)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.8)
         assert words(at) == ["Moment."]
 
 
 async def test_a_filler_ends_with_the_tool_or_an_interruption() -> None:
-    async with speaking(Patience(0.1, 60)) as at:
+    async with speaking(Patience(0.5, 600)) as at:
         await at.send(call(1), call(2), result(1), result(2), call(3))
         await at.down.until(FunctionCallInProgressFrame, 3)
         await at.send(InterruptionFrame())
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.8)
         assert not words(at)
 
 
 async def test_an_answer_that_does_not_come_is_given_up() -> None:
-    async with speaking(Patience(60, 0.1)) as at:
+    async with speaking(Patience(600, 0.5)) as at:
         await at.send(AnswerOwedFrame())
         overdue = await at.down.until(AnswerOverdueFrame)
-        assert overdue.reason == "no answer within 0.1 s"
+        assert overdue.reason == "no answer within 0.5 s"
         await at.down.until(InterruptionFrame)
 
 
 @pytest.mark.parametrize("sign", ["heard", "interrupted"])
 async def test_an_answer_that_is_heard_or_interrupted_is_not_given_up(sign: str) -> None:
-    async with speaking(Patience(60, 0.1)) as at:
+    async with speaking(Patience(600, 0.5)) as at:
         await at.send(AnswerOwedFrame())
         await at.down.until(AnswerOwedFrame)
         if sign == "heard":
             await at.send_up(BotStartedSpeakingFrame())
         else:
             await at.send(InterruptionFrame())
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.8)
         assert not at.down.of(AnswerOverdueFrame)
 
 
 async def test_a_tools_time_is_not_the_answers() -> None:
-    async with speaking(Patience(60, 0.1)) as at:
+    async with speaking(Patience(600, 0.5)) as at:
         await at.send(AnswerOwedFrame())
         await at.down.until(AnswerOwedFrame)
         await at.send(call(1))
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.8)
         assert not at.down.of(AnswerOverdueFrame)
         await at.send(result(1))
         await settles(lambda: at.down.of(AnswerOverdueFrame))

@@ -63,14 +63,14 @@ async def test_it_tells_what_is_left_once_the_reply_is_whole() -> None:
 async def test_it_waits_as_much_longer_as_it_was_paused() -> None:
     playout = Playout()
     began_ns = time.monotonic_ns()
-    waiting = asyncio.create_task(playout.wait(began_ns + 30 * MS, playout.paused_ns))
+    waiting = asyncio.create_task(playout.wait(began_ns + 300 * MS, playout.paused_ns))
     await asyncio.sleep(0.01)
     playout.pause()
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.4)
     assert not waiting.done()
     playout.resume()
     await waiting
-    assert time.monotonic_ns() - began_ns >= 30 * MS + playout.paused_ns and playout.paused_ns >= 50 * MS
+    assert time.monotonic_ns() - began_ns >= 300 * MS + playout.paused_ns and playout.paused_ns >= 400 * MS
 
 
 async def test_a_pause_before_it_waits_counts_as_well() -> None:
@@ -81,6 +81,44 @@ async def test_a_pause_before_it_waits_counts_as_well() -> None:
     playout.resume()
     await playout.wait(due_ns, before_ns)
     assert time.monotonic_ns() >= due_ns + playout.paused_ns
+
+
+class Written:
+    """A transport that writes chunks of 40 ms at given times, in ms."""
+
+    def __init__(self) -> None:
+        self.ms = 0
+        self.playout = Playout(lambda: self.ms * MS)
+        self.playout.begin()
+
+    async def at(self, *times_ms: int) -> float:
+        """Writes one at each of these times, and gives by how much the voice has fallen behind, in ms."""
+        for ms in times_ms:
+            self.ms = ms
+            assert await self.playout.filter(bytes(1920))
+        return self.playout.paused_ns / MS
+
+
+async def test_a_transport_that_falls_behind_holds_the_words_up() -> None:
+    written = Written()
+    written.playout.queued(bytes(48_000))
+    assert await written.at(0, 40, 80) == 0
+    assert await written.at(150, 190) == 30
+    # One that was late by itself does not count again when the next is in time.
+    assert await written.at(235, 270, 310) == 35
+    assert await written.at(400) == 80
+
+
+async def test_a_gap_in_the_voice_and_a_pause_are_not_counted_twice() -> None:
+    written = Written()
+    written.playout.queued(bytes(1920 * 2 + 100))
+    assert await written.at(0, 40) == 0
+    written.playout.queued(bytes(48_000))  # what was left was no whole chunk
+    assert await written.at(500, 540) == 0
+    written.playout.pause()
+    written.ms = 740
+    written.playout.resume()
+    assert await written.at(780, 820) == 200
 
 
 async def test_words_wait_while_the_voice_is_paused_and_sound_does_not() -> None:
@@ -113,7 +151,7 @@ async def test_words_that_were_not_due_when_the_agent_was_interrupted_are_never_
         now_ns = gate.get_clock().get_time()
         kept = word("always", now_ns + 30 * MS)
         kept.interruptible = False
-        await at.send(LLMFullResponseStartFrame(), word("one", now_ns), word("two", now_ns + 20 * MS), kept)
+        await at.send(LLMFullResponseStartFrame(), word("one", now_ns), word("two", now_ns + 60_000 * MS), kept)
         await at.down.until(TTSTextFrame)
         await at.send(InterruptionFrame())
         await at.down.until(InterruptionFrame)

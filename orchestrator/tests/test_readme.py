@@ -77,7 +77,7 @@ async def test_the_bot_of_ones_own_answers(monkeypatch: pytest.MonkeyPatch) -> N
     async with stub("asr") as asr, stub("tts") as tts, stub("llm") as llm, stub("turn") as turn:
         for name, served in {"ASR": asr, "TTS": tts, "LLM": llm, "TURN": turn}.items():
             monkeypatch.setenv(f"ANTIPHON_ORCHESTRATOR_{name}", served.target)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await shown["bot"](line)
     assert line.caller.answer == "I heard: Hello there."
 

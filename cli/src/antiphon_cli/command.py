@@ -279,5 +279,3 @@ def main() -> None:
     except (ConfigError, BenchError) as error:
         err.print(f"[red]antiphon:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -22,7 +22,7 @@ async def refusal(served: Served, *requests: pb.TranscribeRequest) -> tuple[grpc
 
 async def settled(served: Served, condition: Callable[[], bool]) -> None:
     """Returns once `condition` holds. Between two looks the server answers a question."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await refusal(served, config(model="none"))
 

@@ -90,7 +90,7 @@ class Llm:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Returns once `holds` does, which must be within ten seconds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not holds():  # noqa: ASYNC110
                 await asyncio.sleep(0)
 

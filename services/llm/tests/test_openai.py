@@ -98,8 +98,8 @@ async def model(url: str, **own: Any) -> OpenAI:
         for name, value in {
             "base_url": url,
             "wait_s": 0,
-            "stall_timeout_s": 0.3,
-            "first_token_timeout_s": 0.5,
+            "stall_timeout_s": 60,
+            "first_token_timeout_s": 60,
             **own,
         }.items():
             patch.setenv(f"ANTIPHON_LLM_OPENAI__{name.upper()}", str(value))
@@ -206,7 +206,7 @@ async def test_leaving_a_turn_hangs_up() -> None:
         loaded = await model(here.url)
         async with loaded.generate(generation(), Grants()) as heard:
             assert await anext(heard) == Text("and ")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await here.left.wait()
 
 
@@ -258,15 +258,18 @@ async def test_what_a_server_refuses_or_garbles_is_a_typed_error(
 async def test_a_server_that_stalls_or_breaks_off_is_noticed() -> None:
     async def stall(_: Endpoint, response: web.StreamResponse) -> None:
         await response.write(chunk(content="One"))
-        await asyncio.sleep(3)
+        await asyncio.sleep(600)
 
     async def wait(_: Endpoint, __: web.StreamResponse) -> None:
-        await asyncio.sleep(3)
+        await asyncio.sleep(600)
 
-    for behave, message in ((stall, "stalled in the middle"), (wait, "did not begin")):
-        async with endpoint(behave) as here, asyncio.timeout(2):
+    for behave, limit, message in (
+        (stall, "stall_timeout_s", "stalled in the middle"),
+        (wait, "first_token_timeout_s", "did not begin"),
+    ):
+        async with endpoint(behave) as here, asyncio.timeout(60):
             with pytest.raises(Unavailable, match=message):
-                await events(here.url)
+                await events(here.url, **{limit: 0.3})
     async with endpoint(saying(chunk(content="One"))) as here:
         with pytest.raises(BackendFailed, match="without a reason"):
             await events(here.url)

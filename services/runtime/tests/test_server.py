@@ -167,7 +167,7 @@ async def test_a_drain_announces_itself_serves_on_and_then_waits_for_open_stream
         assert await old.code() is grpc.StatusCode.OK
         left = time.monotonic()
         await task  # an open health watch does not hold it
-        assert time.monotonic() - left < 10.0
+        assert time.monotonic() - left < 25.0
 
 
 async def echoed_draining(call) -> int:
@@ -212,7 +212,7 @@ async def test_with_no_stream_open_a_long_grace_is_not_waited_for(echo):
     began = time.monotonic()
     async with running(echo, grace_s=600.0) as (_, channel, _):
         await (await opened(channel)).done_writing()
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 60.0
 
 
 async def test_told_to_stop_while_it_loads_a_server_never_serves(echo):

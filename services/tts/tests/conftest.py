@@ -78,7 +78,7 @@ class Tts:
     @staticmethod
     async def until(condition: Callable[[], bool]) -> None:
         """Waits for what nothing signals. Raises TimeoutError after ten seconds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0)
 

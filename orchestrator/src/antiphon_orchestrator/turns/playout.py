@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from pipecat.audio.filters.base_audio_filter import BaseAudioFilter
@@ -14,10 +15,12 @@ class Playout(BaseAudioFilter):
     """An output transport's `audio_out_filter`, which it asks for every chunk before it writes it.
 
     While paused, the transport waits here with the chunk in its hand, and everything behind it stays in the queue.
-    `begin`, `queued` and `end` are told by who hands replies to the transport.
+    `begin`, `queued` and `end` are told by who hands replies to the transport. A transport that cannot write in time
+    does not catch up: by how much it falls behind counts as a pause. `now_ns` is the clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._now_ns = now_ns
         self._rate_hz = 24_000
         self._playing = asyncio.Event()
         self._playing.set()
@@ -30,6 +33,9 @@ class Playout(BaseAudioFilter):
         self._ended = True
         self._said: list[str] = []
         self._keeps_floor = False
+        # When the next chunk is due, None when there is nothing before it; and how long the last one was.
+        self._due_ns: int | None = None
+        self._chunk_bytes = 0
 
     async def start(self, sample_rate: int) -> None:
         self._rate_hz = sample_rate
@@ -44,7 +50,17 @@ class Playout(BaseAudioFilter):
         """The chunk, once it may be heard; b"", which the transport skips, when its reply was dropped."""
         await self._playing.wait()
         self._left_bytes = max(0, self._left_bytes - len(audio))
-        return b"" if self._dropping else audio
+        if self._dropping:
+            return b""
+        self._keep_time(audio)
+        return audio
+
+    def _keep_time(self, audio: bytes) -> None:
+        now_ns = self._now_ns()
+        due_ns = now_ns if self._due_ns is None else self._due_ns
+        self._paused_ns += max(0, now_ns - due_ns)
+        self._chunk_bytes = len(audio)
+        self._due_ns = max(now_ns, due_ns) + len(audio) * 1_000_000_000 // (BYTES_PER_SAMPLE * self._rate_hz)
 
     @property
     def paused(self) -> bool:
@@ -52,8 +68,8 @@ class Playout(BaseAudioFilter):
 
     @property
     def paused_ns(self) -> int:
-        """For how long this voice has been paused, all in all."""
-        return self._paused_ns + (time.monotonic_ns() - self._since_ns if self.paused else 0)
+        """For how long this voice has been paused, or has fallen behind, all in all."""
+        return self._paused_ns + (self._now_ns() - self._since_ns if self.paused else 0)
 
     @property
     def said(self) -> str:
@@ -72,12 +88,14 @@ class Playout(BaseAudioFilter):
 
     def pause(self) -> None:
         if not (self.paused or self._keeps_floor):
-            self._since_ns = time.monotonic_ns()
+            self._since_ns = self._now_ns()
             self._playing.clear()
             self._stopped.set()
 
     def resume(self) -> None:
         if self.paused:
+            if self._due_ns is not None:
+                self._due_ns += self._now_ns() - self._since_ns
             self._paused_ns = self.paused_ns
             self._stopped.clear()
             self._playing.set()
@@ -93,8 +111,11 @@ class Playout(BaseAudioFilter):
         """A new reply comes."""
         self._dropping, self._ended = False, False
         self._said.clear()
+        self._due_ns = None
 
     def queued(self, audio: bytes) -> None:
+        if self._left_bytes < self._chunk_bytes:
+            self._due_ns = None  # the transport had no whole chunk: a gap, whose words come later by themselves
         self._left_bytes += len(audio)
 
     def end(self) -> None:
@@ -108,7 +129,7 @@ class Playout(BaseAudioFilter):
         """Until `due_ns` of `time.monotonic_ns`, and longer by what our `paused_ns` has grown beyond the given one."""
         while True:
             await self._playing.wait()
-            left_ns = due_ns + self._paused_ns - paused_ns - time.monotonic_ns()
+            left_ns = due_ns + self._paused_ns - paused_ns - self._now_ns()
             if left_ns <= 0:
                 return
             with suppress(TimeoutError):
