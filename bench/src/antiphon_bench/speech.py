@@ -19,7 +19,7 @@ SHORTEST_S = 0.030
 CLICK_S = 0.005
 
 _SILENT_DBFS = -90.0  # below the rounding noise of 16-bit audio over a window
-_AUDIBLE_DBFS = -50.0  # nobody speaks more quietly into a microphone that is of any use
+AUDIBLE_DBFS = -50.0  # nobody speaks more quietly into a microphone that is of any use
 _LOWEST_THRESHOLD_DBFS = -70.0
 _OVER_NOISE_DB = 10.0
 _UNDER_SPEECH_DB = 40.0
@@ -81,7 +81,7 @@ def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech
         if (sound := _refined(centred, first * hop, last * hop + round(WINDOW_S * rate_hz), amplitude)) is not None
         and sound.end - sound.start >= CLICK_S * rate_hz
     ]
-    onset_dbfs = max(threshold.threshold_dbfs + _ONSET_DB, _AUDIBLE_DBFS)
+    onset_dbfs = max(threshold.threshold_dbfs + _ONSET_DB, AUDIBLE_DBFS)
     segments = tuple(
         segment
         for segment in _merged(sounds, round(merge_s * rate_hz))
@@ -111,7 +111,7 @@ def _levels(samples: Mono, hop: int, window: int) -> Levels:
 
 def _threshold(levels: Levels) -> Threshold:
     if len(levels) == 0:
-        return Threshold(_SILENT_DBFS, _SILENT_DBFS, _AUDIBLE_DBFS)
+        return Threshold(_SILENT_DBFS, _SILENT_DBFS, AUDIBLE_DBFS)
     loud_windows = min(len(levels), round(_LOUD_S / HOP_S))
     speech = float(np.partition(levels, -loud_windows)[-loud_windows])
     noise = _noise_floor(levels, speech)

@@ -54,7 +54,9 @@ def test_digits_that_are_dictated_twice_stay_twice() -> None:
 def test_what_comes_before_and_after_a_loop_stays() -> None:
     clip = spoken("Yes.")
     looped = "Yes. I want to go I want to go now."
-    assert text_without_loops(clip, lambda part: looped if len(part) == len(clip) else "Yes.") == "Yes. I want to go now."
+    assert (
+        text_without_loops(clip, lambda part: looped if len(part) == len(clip) else "Yes.") == "Yes. I want to go now."
+    )
 
 
 def test_a_decoder_that_gives_up_in_the_middle_gives_no_text() -> None:

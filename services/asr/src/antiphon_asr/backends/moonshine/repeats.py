@@ -16,7 +16,7 @@ Samples = NDArray[np.float32]
 # Decodes a clip; None when it gave up.
 Decode = Callable[[Samples], str | None]
 
-# Shorter repetitions are ordinary speech: "no, no", "very, very", "five five five". With more copies, two words will do.
+# Shorter repetitions are ordinary speech: "no, no", "very, very", "five five five". With many copies, two words do.
 LEAST_WORDS, LEAST_WORDS_OF_MANY = 3, 2
 MANY = 3
 LONGEST_UNIT = 40
@@ -89,10 +89,10 @@ def _repeat_at(bare: list[str], start: int, length: int) -> Repeat | None:
     end, copies = start + length, 1
     while bare[end : end + length] == unit:
         end, copies = end + length, copies + 1
-    cut_off = bare[end:]
-    if cut_off and len(cut_off) < length and cut_off == unit[: len(cut_off)]:
-        if len(cut_off) >= LEAST_CUT_OFF or copies >= MANY:
-            end, copies = len(bare), copies + 1
+    rest = bare[end:]
+    is_cut_off = 0 < len(rest) < length and rest == unit[: len(rest)]
+    if is_cut_off and (len(rest) >= LEAST_CUT_OFF or copies >= MANY):
+        end, copies = len(bare), copies + 1
     least = LEAST_WORDS_OF_MANY if copies >= MANY else LEAST_WORDS
     return Repeat(start, length, copies, end) if copies > 1 and length >= least else None
 
