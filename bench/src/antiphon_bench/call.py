@@ -96,7 +96,7 @@ class Call:
     measured: Result
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `json.dumps`; all but the recording, its turns and the reports. `troubles` are the analysis's."""
+        """Plain values, for `json.dumps`; all but the recording and the reports, and of its analysis the `troubles`."""
         kept = [field.name for field in fields(self) if field.name not in ("recording", "measured")]
         content = {name: _plain(getattr(self, name)) for name in kept}
         content["troubles"] = asdict(self.measured.troubles)

@@ -1,8 +1,9 @@
 """Where somebody speaks in one channel, to the sample.
 
-Levels are RMS over 10 ms every 5 ms. The threshold comes from the channel itself: 10 dB over its steady noise, and no
-more than 40 dB under its loudest speech. Edges are then moved to the first and last sample that reaches it. Where the
-noise is less than 30 dB under the speech, the bands decide in which speech stands out (`noisy`).
+Levels are RMS over 10 ms every 5 ms. A stretch between digital silence has its own threshold: 10 dB over its steady
+noise, without the rumble that may hide it, and no more than 40 dB under the channel's loudest speech. Edges are then
+moved to the first and last sample that reaches it. Where the noise is less than 30 dB under the speech, the bands
+decide in which speech stands out (`noisy`).
 """
 
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech
     hop = max(1, round(HOP_S * rate_hz))
     levels = _levels(centred, hop, round(WINDOW_S * rate_hz))
     speech_dbfs = _loudest(levels)
-    never_silent = np.count_nonzero(levels > _SILENT_DBFS) > _NEVER_SILENT * len(levels)
+    never_silent = bool(np.count_nonzero(levels > _SILENT_DBFS) > _NEVER_SILENT * len(levels))
     found: list[Segment] = []
     thresholds: list[tuple[int, Threshold]] = []
     for first, last in _islands(levels):
