@@ -48,6 +48,16 @@ async def test_an_answered_call_tells_latency_success_and_words(question: Path) 
     assert (watched.value("words_total"), watched.value("word_errors_total")) == (3, 1)
 
 
+async def test_a_call_with_dead_air_does_not_look_fine(question: Path) -> None:
+    watched = Watched()
+    async with answering(Manner(delay_s=3.5, answer_s=0.3)) as agent:
+        assert await call_once(Route(agent.url, [question]), watched.metrics) == "answered"
+    assert watched.value("healthy") == 0
+    assert watched.value("troubles_total", kind="dead_air") == 1
+    assert watched.value("troubles_total", kind="broken_off") == 0
+    assert watched.value("dead_air_seconds_total") >= 3.4
+
+
 @pytest.mark.parametrize(
     ("manner", "outcome"),
     [

@@ -67,13 +67,11 @@ def test_leading_silence_moves_everything_and_changes_no_latency() -> None:
     assert speaks(late) == [pytest.approx((start + 30, end + 30), abs=0.001) for start, end in speaks(early)]
 
 
-def test_dead_air_is_where_both_are_silent_for_long() -> None:
+def test_silences_are_where_both_are_silent_for_long() -> None:
     parts = [Part(0, 1.0, tone(1.0, RATE)), Part(1, 5.5, tone(1.0, RATE)), Part(0, 8.0, tone(1.0, RATE))]
     found = analyse(recording(parts, RATE, tail_s=5.0))
-    assert [(gap.start_s, gap.end_s) for gap in found.dead_air] == [pytest.approx((2.0, 5.5), abs=0.01)]
-    assert analyse(recording(parts, RATE), dead_air_s=1.0).to_json()["dead_air"][1]["start_s"] == pytest.approx(
-        6.5, abs=0.01
-    )
+    assert [(gap.start_s, gap.end_s) for gap in found.silences] == [pytest.approx((2.0, 5.5), abs=0.01)]
+    assert analyse(recording(parts, RATE)).to_json()["silences"][0]["start_s"] == pytest.approx(2.0, abs=0.01)
 
 
 def test_a_recording_is_drawn(tmp_path: Path) -> None:

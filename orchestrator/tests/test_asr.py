@@ -276,6 +276,43 @@ async def test_a_text_that_does_not_come_is_given_up_and_says_why(monkeypatch: p
         assert (await at.down.until(EmptyUtteranceFrame)).error.startswith("asr: ")
 
 
+async def test_an_utterance_that_was_given_up_is_not_heard_again_with_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(asr_module, "TEXT_S", 0.0)
+    async with AsyncExitStack() as first:
+        served = await first.enter_async_context(stub("asr"))
+        async with listening(served) as (at, _):
+            await says(at, 2000)
+            # Its end lies ahead, so the recognizer cannot answer it in time.
+            await at.send(CommitTurnFrame(sample=2020 * 16))
+            await at.hear(silence(10))
+            await at.down.until(EmptyUtteranceFrame)
+            await first.aclose()
+            async with stub("asr", bind=served.target) as again:
+                await settles(lambda: used(again) == 1)
+                await says(at)
+                await settles(lambda: again.sample("antiphon_asr_audio_seconds_total") > 0.39)
+                assert again.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.4, abs=0.021)
+
+
+async def test_of_a_long_piece_of_audio_only_what_lies_after_the_commit_is_heard_again() -> None:
+    async with AsyncExitStack() as first:
+        served = await first.enter_async_context(stub("asr"))
+        async with listening(served) as (at, _):
+            await at.send(VADUserStartedSpeakingFrame())
+            await at.hear(tone(900), tick_ms=900)
+            await at.send(CommitTurnFrame(sample=800 * 16))
+            await at.down.until(TranscriptionFrame)
+            await first.aclose()
+            async with stub("asr", bind=served.target) as again:
+                await settles(lambda: used(again) == 1)
+                await at.send(VADUserStartedSpeakingFrame())
+                await at.hear(tone(40))
+                await settles(lambda: again.sample("antiphon_asr_audio_seconds_total") > 0.12)
+                assert again.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.14)
+
+
 async def test_a_language_that_the_service_does_not_have_leaves_it_unusable() -> None:
     async with stub("asr") as served, listening(targets=[served.target], language="xx") as (at, service):
         error = await at.up.until(ErrorFrame)

@@ -12,7 +12,7 @@ from .recording import Result, Turn
 from .script import Said
 
 RECORDING_RATE_HZ = 24_000
-_SAME_MOMENT_S = 0.1  # how far the analysis may place the end of an utterance from where the file has it
+_EDGE_S = 0.050  # an edge in noise may lie this far before the file's first sample
 
 Stereo = NDArray[np.int16]
 
@@ -96,9 +96,10 @@ class Call:
     measured: Result
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `json.dumps`; all but the recording, its analysis and the turns' reports."""
+        """Plain values, for `json.dumps`; all but the recording and the reports, and of its analysis the `troubles`."""
         kept = [field.name for field in fields(self) if field.name not in ("recording", "measured")]
         content = {name: _plain(getattr(self, name)) for name in kept}
+        content["troubles"] = asdict(self.measured.troubles)
         content["turns"] = [
             {key: value for key, value in turn.items() if key != "reports"} for turn in content["turns"]
         ]
@@ -139,11 +140,17 @@ def _call_turn(said: Said, measured: Result) -> CallTurn:
 
 
 def _measured_turn(said: Said, measured: Result) -> Turn | None:
-    def distance(turn: Turn) -> float:
-        return abs(turn.caller_end_s - said.speech_end_s)
+    """The last turn of the recording that begins within what was played, or the one that it is the most of.
 
-    nearest = min(measured.turns, key=distance, default=None)
-    return nearest if nearest is not None and distance(nearest) <= _SAME_MOMENT_S else None
+    The file's own edges are not compared: in noise they are where the analysis puts them, and there is only one.
+    """
+
+    def overlap_s(turn: Turn) -> float:
+        return min(turn.caller_end_s, said.end_s) - max(turn.caller_start_s, said.start_s)
+
+    within = [turn for turn in measured.turns if overlap_s(turn) > 0]
+    begun = [turn for turn in within if turn.caller_start_s >= said.start_s - _EDGE_S]
+    return begun[-1] if begun else max(within, key=overlap_s, default=None)
 
 
 def _joined(said: Said, key: str) -> str:

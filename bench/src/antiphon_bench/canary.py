@@ -16,6 +16,7 @@ from .asr.wer import errors_between, normaliser
 from .call import Call
 from .caller import place_call
 from .errors import BadToken, CallDropped, CallError, NoSession, Refused, ServerFull, UnknownAgent, Unreachable
+from .trouble import Trouble, Troubles
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ class CanaryMetrics:
     turns: Counter
     words: Counter
     word_errors: Counter
+    troubles: Counter
+    dead_air_seconds: Counter
     healthy: Gauge
     last_call: Gauge
 
@@ -62,20 +65,38 @@ class CanaryMetrics:
             word_errors=Counter(
                 "antiphon_canary_word_errors", "Words that were not heard as they were said.", registry=registry
             ),
-            healthy=Gauge("antiphon_canary_healthy", "1 when the last call was answered, else 0.", registry=registry),
+            troubles=Counter(
+                "antiphon_canary_troubles", "What a caller suffered, by kind.", ["kind"], registry=registry
+            ),
+            dead_air_seconds=Counter(
+                "antiphon_canary_dead_air_seconds",
+                "Silence of more than 3 s after a turn of the caller's, in all.",
+                registry=registry,
+            ),
+            healthy=Gauge(
+                "antiphon_canary_healthy",
+                "1 when the last call was answered without any trouble, else 0.",
+                registry=registry,
+            ),
             last_call=Gauge("antiphon_canary_last_call_timestamp_seconds", "When it ended.", registry=registry),
         )
         for outcome in OUTCOMES:
             metrics.calls.labels(outcome)
         for answered in ("answered", "unanswered"):
             metrics.turns.labels(answered)
+        for kind in Trouble:
+            metrics.troubles.labels(kind.value)
         return metrics
 
     def observe(self, outcome: Outcome, call: Call | None) -> None:
         """Counts a call; of one that broke off, what there was of it."""
         self.calls.labels(outcome).inc()
-        self.healthy.set(outcome == "answered")
+        troubles = call.measured.troubles if call else Troubles()
+        self.healthy.set(outcome == "answered" and not troubles.kinds)
         self.last_call.set(time.time())
+        self.dead_air_seconds.inc(troubles.dead_air_total_s)
+        for kind in troubles.kinds:
+            self.troubles.labels(kind.value).inc(troubles.count(kind))
         words = normaliser("en")
         for turn in call.turns if call else ():
             self.turns.labels("unanswered" if turn.heard_v2v_ms is None else "answered").inc()

@@ -1,7 +1,7 @@
 """Voice-to-voice latency as it was heard: the analysis of a recording of a caller and an agent.
 
 A turn is a run of the caller's speech, pauses included, up to where the agent starts to speak. Its latency runs from
-the caller's last sample to the agent's first.
+the caller's last sample to the agent's first. The agent's echo in the caller's channel is no turn.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from .cut_off import is_cut_off
+from .echo import Echo
 from .sides import Sides, Span, read_sides, sides_of
 from .speech import Segment, Speech, Threshold
 from .stats import Latencies, summarise
+from .trouble import (
+    BrokenOff,
+    DeadAir,
+    SelfTalk,
+    SilenceAfterInterruption,
+    Sounds,
+    Trouble,
+    Troubles,
+    find_troubles,
+)
 from .wav import Audio
 
 LONGEST_PAUSE_S = 3.0
-DEAD_AIR_S = 2.0
+DEAD_AIR_S = 3.0
+SILENCE_S = 2.0
 
 
 class Outcome(StrEnum):
@@ -58,8 +71,8 @@ class BargeIn:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadAir:
-    """Nobody speaks, for longer than a listener takes for a pause."""
+class Silence:
+    """Nobody speaks, for longer than a listener takes for a pause; it may be the caller's own."""
 
     start_s: float
     end_s: float
@@ -76,7 +89,10 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`v2v` ranks all turns: one that was not answered, or was talked over, counts as slower than any other."""
+    """`v2v` ranks all turns: one that was not answered, or was talked over, counts as slower than any other.
+
+    `broken_off` leaves out replies that a caller interrupted and that were followed by another, and pauses.
+    """
 
     turns: int
     answered: int
@@ -84,13 +100,20 @@ class Summary:
     talked_over: int
     barge_ins: int
     v2v: Latencies
+    dead_air: int = 0
+    dead_air_total_s: float = 0.0
+    broken_off: int = 0
+    silence_after_interruption: int = 0
+    self_talk: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """All that a recording says. `longest_pause_s`: a longer silence between two utterances makes them two turns.
 
-    `dead_air` is silence between the first and the last speech that lasts `dead_air_s` or more.
+    `dead_air` lasts more than `dead_air_s` after a turn, and that is also how long an interruption may go unanswered.
+    `silences` are those of both sides, between the first and the last speech, of `silence_s` or more. `echo` is the
+    agent's in the caller's channel, None where there is none.
     """
 
     rate_hz: int
@@ -104,6 +127,16 @@ class Result:
     dead_air_s: float
     longest_pause_s: float
     summary: Summary
+    silences: tuple[Silence, ...] = ()
+    silence_s: float = SILENCE_S
+    broken_off: tuple[BrokenOff, ...] = ()
+    silence_after_interruption: tuple[SilenceAfterInterruption, ...] = ()
+    self_talk: tuple[SelfTalk, ...] = ()
+    echo: Echo | None = None
+
+    @property
+    def troubles(self) -> Troubles:
+        return Troubles(self.dead_air, self.broken_off, self.silence_after_interruption, self.self_talk)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `json.dumps`."""
@@ -143,6 +176,8 @@ def analyse_sides(sides: Sides, longest_pause_s: float, dead_air_s: float) -> Re
         for heard in agent.segments
         if heard.start < said.start < heard.end
     )
+    sounds = Sounds(utterances, agent.segments, sides.samples, rate, sides.echo is not None)
+    troubles = find_troubles(sounds, dead_air_s, lambda one: is_cut_off(sides.waves[-1], rate, one))
     return Result(
         rate_hz=rate,
         duration_s=round(sides.samples / rate, 4),
@@ -151,10 +186,15 @@ def analyse_sides(sides: Sides, longest_pause_s: float, dead_air_s: float) -> Re
         turns=turns,
         overlaps=_overlaps(caller.segments, agent.segments, rate),
         barge_ins=barge_ins,
-        dead_air=_dead_air((*caller.segments, *agent.segments), rate, dead_air_s),
+        dead_air=troubles.dead_air,
         dead_air_s=dead_air_s,
         longest_pause_s=longest_pause_s,
-        summary=_summary(turns, len(barge_ins)),
+        summary=_summary(turns, len(barge_ins), troubles),
+        silences=_silences((*caller.segments, *agent.segments), rate, SILENCE_S),
+        broken_off=troubles.broken_off,
+        silence_after_interruption=troubles.silence_after_interruption,
+        self_talk=troubles.self_talk,
+        echo=sides.echo,
     )
 
 
@@ -191,11 +231,11 @@ def _overlaps(caller: tuple[Segment, ...], agent: tuple[Segment, ...], rate: int
     return tuple(Overlap(round(start / rate, 4), round(end / rate, 4)) for start, end in sorted(both) if start < end)
 
 
-def _dead_air(spoken: Sequence[Segment], rate: int, least_s: float) -> tuple[DeadAir, ...]:
+def _silences(spoken: Sequence[Segment], rate: int, least_s: float) -> tuple[Silence, ...]:
     found, heard_until = [], None
     for segment in sorted(spoken, key=lambda one: one.start):
         if heard_until is not None and segment.start - heard_until >= least_s * rate:
-            found.append(DeadAir(round(heard_until / rate, 4), round(segment.start / rate, 4)))
+            found.append(Silence(round(heard_until / rate, 4), round(segment.start / rate, 4)))
         heard_until = max(heard_until or 0, segment.end)
     return tuple(found)
 
@@ -205,7 +245,7 @@ def _channel(speech: Speech, rate: int) -> Channel:
     return Channel(speech.threshold, round(seconds, 3), len(speech.segments))
 
 
-def _summary(turns: tuple[Turn, ...], barge_ins: int) -> Summary:
+def _summary(turns: tuple[Turn, ...], barge_ins: int, troubles: Troubles) -> Summary:
     outcomes = [turn.outcome for turn in turns]
     return Summary(
         turns=len(turns),
@@ -214,6 +254,8 @@ def _summary(turns: tuple[Turn, ...], barge_ins: int) -> Summary:
         talked_over=outcomes.count(Outcome.TALKED_OVER),
         barge_ins=barge_ins,
         v2v=summarise([turn.v2v_ms for turn in turns]),
+        dead_air_total_s=troubles.dead_air_total_s,
+        **{kind.value: troubles.count(kind) for kind in Trouble},
     )
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from .call import Call, CallTurn, Stage
 from .recording import Outcome, Result, Turn
 from .stats import Latencies, summarise
+from .trouble import Cause, Then
 
 BAR_COLUMNS = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -29,6 +30,7 @@ def print_call(call: Call, console: Console) -> None:
     console.print(
         _latency_line("heard V2V", summarise([turn.heard_v2v_ms for turn in call.turns]), answered), soft_wrap=False
     )
+    _print_troubles(call.measured, console)
     console.print(Text(f"{call.machine}; load {_plain(call.load_average)}; {_line(call)}", style="dim"))
 
 
@@ -56,8 +58,14 @@ def print_measure(result: Result, console: Console) -> None:
     both = sum(overlap.end_s - overlap.start_s for overlap in result.overlaps)
     if result.overlaps:
         console.print(f"both spoke at once {_count(len(result.overlaps), 'time')}, {both:.2f} s in all")
-    for gap in result.dead_air:
-        console.print(f"dead air of {gap.end_s - gap.start_s:.1f} s at {gap.start_s:.2f} s")
+    _print_troubles(result, console)
+    for gap in result.silences:
+        console.print(f"both were silent for {gap.end_s - gap.start_s:.1f} s at {gap.start_s:.2f} s")
+    if result.echo is not None:
+        console.print(
+            f"the caller's side carries the agent's voice at {result.echo.gain_db:.0f} dB, "
+            f"{result.echo.delay_ms:.0f} ms late: it is no turn"
+        )
     for name, channel in (("caller", result.caller), ("agent", result.agent)):
         level = channel.threshold
         console.print(
@@ -67,6 +75,22 @@ def print_measure(result: Result, console: Console) -> None:
                 style="dim",
             )
         )
+
+
+def _print_troubles(result: Result, console: Console) -> None:
+    """What a caller suffers in spite of good latencies; nothing when there is nothing."""
+    lines = [f"dead air of {gap.end_s - gap.start_s:.1f} s at {gap.start_s:.2f} s" for gap in result.dead_air]
+    for one in result.broken_off:
+        if one.is_trouble:
+            why = {Cause.CALLER: "the caller broke in", Cause.ECHO: "it heard itself", Cause.NONE: "for no reason"}
+            after = "nothing followed" if one.then is Then.NOTHING else "it began again"
+            lines.append(f"a reply broke off at {one.at_s:.2f} s, {why[one.cause]}, and {after}")
+    for silence in result.silence_after_interruption:
+        lines.append(f"silence after the interruption in turn {silence.turn} at {silence.start_s:.2f} s")
+    for talk in result.self_talk:
+        lines.append(f"the agent talked to itself from {talk.start_s:.2f} s: it started over {talk.starts_over} times")
+    for line in lines:
+        console.print(Text(line, style="red"))
 
 
 def waterfall(stages: Sequence[Stage]) -> Table:

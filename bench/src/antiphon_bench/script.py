@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .speech import find_speech
+from .speech import AUDIBLE_DBFS, find_speech
 from .wav import CALL_RATE_HZ, Pcm
 
 TICK_S = 0.020
 GREETING_WAIT_S = 0.7
 QUIET_S = 0.5
 LONGEST_ANSWER_S = 120.0
-_AUDIBLE = 10.0 ** (-50.0 / 20.0)
+_AUDIBLE = 10.0 ** (AUDIBLE_DBFS / 20.0)
 _TICK = round(TICK_S * CALL_RATE_HZ)
 _SILENCE: Pcm = np.zeros(_TICK, np.int16)
 
@@ -54,8 +54,13 @@ class Said:
         return self.began_tick + -(-self.utterance.speech_end // _TICK)
 
     @property
-    def speech_end_s(self) -> float:
-        return self.began_tick * TICK_S + self.utterance.speech_end / CALL_RATE_HZ
+    def start_s(self) -> float:
+        return self.began_tick * TICK_S
+
+    @property
+    def end_s(self) -> float:
+        """When the file was over, its silence at the end included."""
+        return self.start_s + len(self.utterance.pcm) / CALL_RATE_HZ
 
 
 class _Phase(Enum):

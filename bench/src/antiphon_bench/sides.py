@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .echo import Echo, explained, without_echo
 from .errors import NotStereo
 from .speech import MERGE_S, Segment, Speech, find_speech
 from .wav import Audio, Samples, read_wav, resampled
@@ -20,13 +21,17 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Both sides' speech at one rate. `samples` is the recording's length; `waves` are the channels, one of a mix."""
+    """Both sides' speech at one rate. `samples` is the recording's length; `waves` are the channels, one of a mix.
+
+    `echo` is the agent's in the caller's channel; the caller's speech is what remains without it.
+    """
 
     rate_hz: int
     samples: int
     caller: Speech
     agent: Speech
     waves: tuple[Samples, ...]
+    echo: Echo | None = None
 
 
 def read_sides(path: Path, agent: Path | None = None, caller_speaks: Sequence[Span] = ()) -> Sides:
@@ -53,9 +58,15 @@ def read_sides(path: Path, agent: Path | None = None, caller_speaks: Sequence[Sp
 
 def sides_of(audio: Audio) -> Sides:
     """Of stereo audio: the caller left, the agent right."""
-    waves = (audio.samples[:, 0], audio.samples[:, 1])
-    caller, agent = (find_speech(wave, audio.rate_hz) for wave in waves)
-    return Sides(audio.rate_hz, len(audio.samples), caller, agent, waves)
+    rate, waves = audio.rate_hz, (audio.samples[:, 0], audio.samples[:, 1])
+    agent = find_speech(waves[1], rate)
+    cleaned = without_echo(*waves, rate) if agent.segments else None
+    if cleaned is None:
+        return Sides(rate, len(audio.samples), find_speech(waves[0], rate), agent, waves)
+    found = find_speech(cleaned.caller, rate)
+    # Of a room's echo something is left.
+    own = tuple(one for one in found.segments if not explained(waves[0], cleaned.caller, one.start, one.end))
+    return Sides(rate, len(audio.samples), Speech(own, found.threshold), agent, waves, cleaned.echo)
 
 
 def _together(caller: Audio, agent: Audio) -> Audio:

@@ -1,8 +1,9 @@
 """Where somebody speaks in one channel, to the sample.
 
-Levels are RMS over 10 ms every 5 ms. The threshold comes from the channel itself: 10 dB over its steady noise, and no
-more than 40 dB under its loudest speech. Edges are then moved to the first and last sample that reaches it. Where the
-noise is less than 30 dB under the speech, the bands decide in which speech stands out (`noisy`).
+Levels are RMS over 10 ms every 5 ms. A stretch between digital silence has its own threshold: 10 dB over its steady
+noise, without the rumble that may hide it, and no more than 40 dB under the channel's loudest speech. Edges are then
+moved to the first and last sample that reaches it. Where the noise is less than 30 dB under the speech, the bands
+decide in which speech stands out (`noisy`).
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .noisy import find_in_noise
+from .rumble import without_rumble
 
 HOP_S = 0.005
 WINDOW_S = 0.010
@@ -19,7 +21,7 @@ SHORTEST_S = 0.030
 CLICK_S = 0.005
 
 _SILENT_DBFS = -90.0  # below the rounding noise of 16-bit audio over a window
-_AUDIBLE_DBFS = -50.0  # nobody speaks more quietly into a microphone that is of any use
+AUDIBLE_DBFS = -50.0  # nobody speaks more quietly into a microphone that is of any use
 _LOWEST_THRESHOLD_DBFS = -70.0
 _OVER_NOISE_DB = 10.0
 _UNDER_SPEECH_DB = 40.0
@@ -28,8 +30,10 @@ _NEVER_SILENT = 0.95
 _QUIETEST_PERCENT = 5
 _NOISE_PEAK_DB = 4.0  # how far from the quietest windows the peak may be
 _NOISE_SHARE = 0.08  # of the windows, within 3 dB: less is no peak
-_STEADY_WINDOWS = 30
-_STEADY_DB = 6.0
+_STEADY_WINDOWS = 20
+_ISLAND_GAP_S = 0.5
+_QUIET_PERCENT = 10
+_RUMBLE_DB = 6.0
 _NOISE_UNDER_SPEECH_DB = 15.0
 _NOISY_DB = 30.0
 _LOUD_S = 0.100  # the loudest level is one reached for this long in all, so a click does not set it
@@ -64,13 +68,45 @@ class Speech:
 
 
 def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech:
-    """The speech in one channel of full scale 1. `merge_s` is the longest pause that stays inside a segment."""
+    """The speech in one channel of full scale 1. `merge_s` is the longest pause that stays inside a segment.
+
+    Stretches between digital silence are judged one by one: files that are played into a call bring their own noise.
+    """
     centred = samples - np.float32(np.median(samples)) if len(samples) else samples
     hop = max(1, round(HOP_S * rate_hz))
     levels = _levels(centred, hop, round(WINDOW_S * rate_hz))
-    threshold = _threshold(levels)
+    speech_dbfs = _loudest(levels)
+    never_silent = bool(np.count_nonzero(levels > _SILENT_DBFS) > _NEVER_SILENT * len(levels))
+    found: list[Segment] = []
+    thresholds: list[tuple[int, Threshold]] = []
+    for first, last in _islands(levels):
+        start, end = first * hop, min(len(centred), (last + 1) * hop + round(WINDOW_S * rate_hz))
+        inside = _in_island(centred[start:end], rate_hz, merge_s, speech_dbfs, never_silent)
+        found += [Segment(start + one.start, start + one.end) for one in inside.segments]
+        thresholds.append((sum(one.end - one.start for one in inside.segments), inside.threshold))
+    segments = tuple(_merged(found, round(merge_s * rate_hz)))
+    # The channel's is that of the stretch with the most speech.
+    told = (
+        max(thresholds, key=lambda one: one[0])[1] if thresholds else _threshold(levels, speech_dbfs, never_silent=True)
+    )
+    return Speech(segments, told)
+
+
+def _in_island(samples: Mono, rate_hz: int, merge_s: float, speech_dbfs: float, never_silent: bool) -> Speech:
+    """The speech in a stretch without long digital silence, in a channel whose speech is this loud."""
+    hop, window = max(1, round(HOP_S * rate_hz)), round(WINDOW_S * rate_hz)
+    levels = _levels(samples, hop, window)
+    threshold = _threshold(levels, speech_dbfs, never_silent)
+    if threshold.noise_floor_dbfs <= _SILENT_DBFS:
+        # Rumble and hum lie below voices, and have no steady level. What is left without them may have one.
+        filtered = without_rumble(samples, rate_hz)
+        filtered_levels = _levels(filtered, hop, window)
+        without = _threshold(filtered_levels, speech_dbfs, never_silent)
+        quiet, quiet_without = (np.percentile(each, _QUIET_PERCENT) for each in (levels, filtered_levels))
+        if without.noise_floor_dbfs > _SILENT_DBFS and quiet_without < quiet - _RUMBLE_DB:
+            samples, levels, threshold = filtered, filtered_levels, without
     if _is_noisy(levels, threshold):
-        stretches = [Segment(one.start, one.end) for one in find_in_noise(centred, rate_hz)]
+        stretches = [Segment(one.start, one.end) for one in find_in_noise(samples, rate_hz)]
         found = _merged(stretches, round(merge_s * rate_hz))
         return Speech(tuple(one for one in found if one.end - one.start >= SHORTEST_S * rate_hz), threshold)
     # The peak of a sine whose RMS is the threshold.
@@ -78,10 +114,10 @@ def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech
     sounds = [
         sound
         for first, last in _runs(levels >= threshold.threshold_dbfs)
-        if (sound := _refined(centred, first * hop, last * hop + round(WINDOW_S * rate_hz), amplitude)) is not None
+        if (sound := _refined(samples, first * hop, last * hop + window, amplitude)) is not None
         and sound.end - sound.start >= CLICK_S * rate_hz
     ]
-    onset_dbfs = max(threshold.threshold_dbfs + _ONSET_DB, _AUDIBLE_DBFS)
+    onset_dbfs = max(threshold.threshold_dbfs + _ONSET_DB, AUDIBLE_DBFS)
     segments = tuple(
         segment
         for segment in _merged(sounds, round(merge_s * rate_hz))
@@ -89,6 +125,17 @@ def find_speech(samples: Mono, rate_hz: int, merge_s: float = MERGE_S) -> Speech
         and levels[segment.start // hop : segment.end // hop + 1].max() >= onset_dbfs
     )
     return Speech(segments, threshold)
+
+
+def _islands(levels: Levels) -> list[tuple[int, int]]:
+    """First and last window of each stretch that holds no digital silence of half a second."""
+    joined: list[tuple[int, int]] = []
+    for first, last in _runs(levels > _SILENT_DBFS):
+        if joined and first - joined[-1][1] - 1 < _ISLAND_GAP_S / HOP_S:
+            joined[-1] = joined[-1][0], last
+        else:
+            joined.append((first, last))
+    return joined
 
 
 def _is_noisy(levels: Levels, threshold: Threshold) -> bool:
@@ -109,45 +156,47 @@ def _levels(samples: Mono, hop: int, window: int) -> Levels:
     return result
 
 
-def _threshold(levels: Levels) -> Threshold:
-    if len(levels) == 0:
-        return Threshold(_SILENT_DBFS, _SILENT_DBFS, _AUDIBLE_DBFS)
+def _loudest(levels: Levels) -> float:
+    """The level of speech: one that is reached for 100 ms in all."""
+    if not len(levels):
+        return _SILENT_DBFS
     loud_windows = min(len(levels), round(_LOUD_S / HOP_S))
-    speech = float(np.partition(levels, -loud_windows)[-loud_windows])
-    noise = _noise_floor(levels, speech)
-    threshold = max(noise + _OVER_NOISE_DB, speech - _UNDER_SPEECH_DB, _LOWEST_THRESHOLD_DBFS)
+    return float(np.partition(levels, -loud_windows)[-loud_windows])
+
+
+def _threshold(levels: Levels, channel_dbfs: float, never_silent: bool) -> Threshold:
+    """Of a stretch, in a channel whose speech is as loud as `channel_dbfs`."""
+    if len(levels) == 0:
+        return Threshold(_SILENT_DBFS, _SILENT_DBFS, AUDIBLE_DBFS)
+    speech = _loudest(levels)
+    noise = _noise_floor(levels, channel_dbfs, never_silent)
+    threshold = max(noise + _OVER_NOISE_DB, channel_dbfs - _UNDER_SPEECH_DB, _LOWEST_THRESHOLD_DBFS)
     return Threshold(round(noise, 1), round(speech, 1), round(threshold, 1))
 
 
-def _noise_floor(levels: Levels, speech_dbfs: float) -> float:
-    """The level of the channel's steady noise, or -90 where there is none: a clean channel.
+def _noise_floor(levels: Levels, channel_dbfs: float, never_silent: bool) -> float:
+    """The level of steady noise, or -90 where there is none: a clean stretch.
 
-    A channel that is never quite silent dwells at its noise: a narrow peak at the bottom of the levels' distribution.
-    Where there is exact silence (a muted microphone, a file played into a call), noise is what keeps to 6 dB for
-    150 ms, well under speech.
+    A stretch that is never quite silent dwells at its noise: a narrow peak at the bottom of the levels' distribution.
     """
-    sounding = levels > _SILENT_DBFS
-    if np.count_nonzero(sounding) > _NEVER_SILENT * len(levels):
-        return _lowest_peak(levels[sounding], speech_dbfs)
-    if len(levels) < _STEADY_WINDOWS:
+    sounding = levels[levels > _SILENT_DBFS]
+    if len(sounding) < _STEADY_WINDOWS:
         return _SILENT_DBFS
-    stretches = np.lib.stride_tricks.sliding_window_view(levels, _STEADY_WINDOWS)
-    steady = stretches.max(axis=1) - stretches.min(axis=1) <= _STEADY_DB
-    middle = np.median(stretches[steady], axis=1)
-    quiet = middle[(middle > _SILENT_DBFS) & (middle < speech_dbfs - _NOISE_UNDER_SPEECH_DB)]
-    return float(np.median(quiet)) if len(quiet) else _SILENT_DBFS
+    return _lowest_peak(sounding, channel_dbfs, never_silent)
 
 
-def _lowest_peak(levels: Levels, speech_dbfs: float) -> float:
+def _lowest_peak(levels: Levels, speech_dbfs: float, never_silent: bool) -> float:
     quietest = float(np.percentile(levels, _QUIETEST_PERCENT))
     if quietest > speech_dbfs - _NOISE_UNDER_SPEECH_DB:
-        return quietest  # it hardly varies, so it is all noise
+        # It hardly varies: all noise, or beside digital silence a tone.
+        return quietest if never_silent else _SILENT_DBFS
     # Speech without a pause has a quiet end too, but a ragged one.
     near = levels[(levels > quietest - _NOISE_PEAK_DB) & (levels < quietest + _NOISE_PEAK_DB)]
     counts, edges = np.histogram(near, bins=np.arange(quietest - _NOISE_PEAK_DB, quietest + _NOISE_PEAK_DB + 1.0, 1.0))
     around = np.convolve(counts, np.ones(3), mode="same") / len(levels)
     peak = int(around.argmax())
-    return float(edges[peak] + 0.5) if around[peak] >= _NOISE_SHARE else _SILENT_DBFS
+    dwells = around[peak] >= max(_NOISE_SHARE, _STEADY_WINDOWS / len(levels))
+    return float(edges[peak] + 0.5) if dwells else _SILENT_DBFS
 
 
 def _runs(active: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from antiphon_bench import questions
 from antiphon_bench.canary import CanaryMetrics, Outcome, Route, call_once, keep_calling
-from antiphon_bench.recording import LONGEST_PAUSE_S, analyse_sides
+from antiphon_bench.recording import DEAD_AIR_S, LONGEST_PAUSE_S, analyse_sides
 from antiphon_bench.recording_plot import plot_recording
 from antiphon_bench.report import print_measure
 from antiphon_bench.sides import Span, read_sides
@@ -40,12 +40,15 @@ def measure(
     caller_speaks: Annotated[
         list[str] | None, typer.Option(help="Of a mono mix, about when the caller does, as START-END in seconds.")
     ] = None,
-    dead_air: Annotated[float, typer.Option(min=0.1, help="Silence of both this long is listed, in seconds.")] = 2.0,
+    dead_air: Annotated[
+        float, typer.Option(min=0.1, help="A caller who waits longer than this has dead air, in seconds.")
+    ] = DEAD_AIR_S,
     plot: Annotated[Path | None, typer.Option(help="Draw the recording with what was found in it.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure a recording: voice-to-voice time of each turn as heard, overlaps, barge-in to silence, dead air.
+    """Measure a recording: voice-to-voice time of each turn as heard, overlaps, barge-in to silence, and troubles.
 
+    Troubles are dead air, replies that break off, silence after an interruption, and an agent that answers its echo.
     Within 10 ms on clean recordings, within 30 ms under noise 10 dB below the speech.
     """
     sides = read_sides(recording, agent, [_span(text) for text in caller_speaks or ()])

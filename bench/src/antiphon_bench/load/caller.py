@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from ..recording import DEAD_AIR_S
+from ..speech import MERGE_S, Segment
+from ..trouble import Sounds, Troubles, find_troubles
 from .belongs import Judge
 from .material import TICK_S, Question
 from .plan import Manner
@@ -56,6 +59,29 @@ class _Asked:
     # It broke into the answer before: until when that was heard.
     broke_in: bool = False
     silent_s: float | None = None
+    # When the agent sounded since it was asked, or in the answer that it broke into.
+    heard: list[tuple[float, float]] = field(default_factory=list)
+
+    def hears(self, first_s: float, last_s: float) -> None:
+        """Sound up to 300 ms apart is one stretch, as in a recording."""
+        if self.heard and first_s - self.heard[-1][1] < MERGE_S:
+            self.heard[-1] = self.heard[-1][0], max(self.heard[-1][1], last_s)
+        else:
+            self.heard.append((first_s, last_s))
+
+    @property
+    def last_s(self) -> float:
+        """Until when it went, when the next question breaks into its answer."""
+        return max([self.end_s, *(last for _, last in self.heard)])
+
+    def troubles(self, until_s: float) -> Troubles:
+        """What the caller suffered until then, by the analysis of recordings; in milliseconds of its own."""
+        zero_s = min([self.began_s, *(first for first, _ in self.heard)])
+        said, *agent = (
+            Segment(round((first - zero_s) * 1000), round((last - zero_s) * 1000))
+            for first, last in [(self.began_s, self.end_s), *self.heard]
+        )
+        return find_troubles(Sounds([said], agent, round((until_s - zero_s) * 1000), 1000), DEAD_AIR_S)
 
 
 @dataclass(slots=True)
@@ -111,6 +137,7 @@ class Caller:
         asked = self._asked
         if asked is None:
             return
+        asked.hears(first_s, last_s)
         if asked.broke_in and asked.began_s <= first_s < asked.end_s:
             asked.silent_s = last_s  # the answer before, which the caller breaks into
         elif first_s < asked.end_s:
@@ -126,7 +153,7 @@ class Caller:
             self._before = None
             its_own = turn.get("outcome") == "interrupted" or self._phase is _Phase.SPEAKING
             before.report = turn if its_own else None
-            self._close(before, Outcome.INTERRUPTED)
+            self._close(before, Outcome.INTERRUPTED, before.last_s)
             if before.report is not None:
                 return
         if asked and asked.report is None:
@@ -135,10 +162,10 @@ class Caller:
     def broken(self, outcome: Outcome, error: str, now_s: float) -> None:
         """The line is gone: every turn that this caller has not had counts as such."""
         if self._before:
-            self._close(self._before, Outcome.INTERRUPTED)
+            self._close(self._before, Outcome.INTERRUPTED, self._before.last_s)
             self._before = None
         if self._asked:
-            self._close(self._asked, outcome, error)
+            self._close(self._asked, outcome, now_s, error)
             self._asked = None
         while self._number < self.turns:
             self._number += 1
@@ -151,14 +178,15 @@ class Caller:
         """In the set's order: a question may refer to the one before."""
         return lines[number % len(lines)]
 
-    def _begin(self, due_s: float, *, broke_in: bool = False) -> None:
+    def _begin(self, due_s: float, *, broke_in: bool = False) -> _Asked:
         lines = self.lines.paused if self._draw.random() < self.manner.pause_share else self.lines.plain
         question = self._next(lines, self._number)
         began_s = due_s - TICK_S
         self._number += 1
         end_s = began_s + question.speech_end_s
-        self._asked = _Asked(question, began_s, end_s, self._number, broke_in=broke_in)
+        asked = self._asked = _Asked(question, began_s, end_s, self._number, broke_in=broke_in)
         self._phase, self._at = _Phase.SPEAKING, 0
+        return asked
 
     def _speak(self, asked: _Asked, due_s: float, now_s: float) -> bytes:
         frame = asked.question.frames[self._at]
@@ -176,8 +204,8 @@ class Caller:
         heard_s = now_s - asked.first_s if asked.first_s is not None else 0.0
         breaks_in = not last and heard_s >= self.manner.barge_in_at_s and self._breaks_in()
         if breaks_in and now_s - self._audible_s < QUIET_S:
-            self._before, self._asked = asked, None
-            self._begin(due_s, broke_in=True)
+            self._before = asked
+            self._begin(due_s, broke_in=True).heard += asked.heard
             return
         quiet = now_s - max(self._audible_s, asked.end_s) >= QUIET_S
         unreported = asked.report is None and now_s - self._audible_s < REPORT_S
@@ -194,12 +222,12 @@ class Caller:
         return random.Random(f"{self.number}/{self._number}").random() < self.manner.barge_in_share
 
     def _over(self, asked: _Asked, now_s: float, *, last: bool) -> None:
-        self._close(asked, Outcome.ANSWERED)
+        self._close(asked, Outcome.ANSWERED, now_s)
         self._asked = None
         self._phase = _Phase.DONE if last else _Phase.WAITING
         self._ready_s = now_s + self.manner.think_s
 
-    def _close(self, asked: _Asked, outcome: Outcome, error: str = "") -> None:
+    def _close(self, asked: _Asked, outcome: Outcome, until_s: float, error: str = "") -> None:
         report = asked.report or {}
         heard = str(report.get("heard") or "")
         if outcome in (Outcome.ANSWERED, Outcome.INTERRUPTED):
@@ -207,6 +235,7 @@ class Caller:
         good = outcome in (Outcome.ANSWERED, Outcome.INTERRUPTED)
         v2v_s = asked.first_s - asked.end_s if good and asked.first_s is not None else None
         barge_in_s = asked.silent_s - asked.began_s if asked.broke_in and asked.silent_s is not None else None
+        troubles = asked.troubles(until_s)
         self.row(
             TurnRow(
                 caller=self.number,
@@ -220,6 +249,8 @@ class Caller:
                 late_ms=round(asked.late_s * 1000, 3),
                 error=error,
                 server={key: report.get(key) for key in SERVER_KEYS} if report else None,
+                troubles=tuple(kind.value for kind in troubles.kinds),
+                dead_air_s=troubles.dead_air_total_s,
             )
         )
 

@@ -59,15 +59,19 @@ def _figures(loads: Sequence[Loaded]) -> str:
         figures = [result.p50_ms, result.p95_ms, result.p99_ms, result.max_ms]
         cells = [str(one.plan.callers), str(result.turns), f"{100 * (1 - result.failed_share):.1f} %"]
         cells += [f"{ms:.0f} ms" for ms in figures]
+        troubles = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in result.troubles.items() if count)
+        cells.append(f"{100 * result.troubled_share:.1f} %{f': {troubles}' if troubles else ''}")
         cells.append(", ".join(f"{name} {count}" for name, count in result.outcomes.items()))
         return f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
 
-    head = "".join(f"<th>{name}</th>" for name in ("callers", "turns", "good", "p50", "p95", "p99", "max", "outcomes"))
+    names = ("callers", "turns", "good", "p50", "p95", "p99", "max", "troubled", "outcomes")
+    head = "".join(f"<th>{name}</th>" for name in names)
     rows = "".join(row(one, score(one.rows, one.plan.timeout_s)) for one in loads)
     timeout_s = loads[0].plan.timeout_s
     return (
         f"<table><tr>{head}</tr>{rows}</table><p><small>Percentiles rank all turns of all callers together. A turn "
-        f"without a right answer counts as {timeout_s:g} s.</small></p>"
+        f"without a right answer counts as {timeout_s:g} s. Troubled turns had dead air of more than "
+        f"3 s, a reply that broke off, or silence after an interruption.</small></p>"
     )
 
 

@@ -56,11 +56,21 @@ def score_table(scores: Sequence[tuple[str, Score]]) -> Table:
 def print_loaded(loaded: Loaded, console: Console) -> None:
     """The figures of one load, and how well its callers kept time."""
     console.print(score_table([(str(loaded.plan.callers), score(loaded.rows, loaded.plan.timeout_s))]))
+    console.print(trouble_line(score(loaded.rows, loaded.plan.timeout_s)), highlight=False)
     console.print(
         f"[dim]a turn that is not good counts as {loaded.plan.timeout_s:g} s; {pacing_line(loaded)}; {machine()}, "
         f"load {load_average()}[/]",
         highlight=False,
     )
+
+
+def trouble_line(result: Score) -> str:
+    """How many turns had which trouble, whatever their latency was."""
+    found = [f"{kind.replace('_', ' ')} {count}" for kind, count in result.troubles.items() if count]
+    if not found:
+        return "no turn had dead air, a broken-off reply or silence after an interruption"
+    share = f"{100 * result.troubled_share:.1f} % of turns were troubled"
+    return f"[red]{share}[/]: {', '.join(found)}; {result.dead_air_s:.1f} s of dead air in all"
 
 
 def pacing_line(loaded: Loaded) -> str:
@@ -119,6 +129,7 @@ def headline(loaded: Loaded, levels: Sequence[Level] | None, found: int) -> str:
     result = score(loaded.rows, loaded.plan.timeout_s)
     figures: dict[str, Any] = {"callers": loaded.plan.callers, "turns": result.turns, "good": result.good}
     figures |= {name: round(getattr(result, name)) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")}
+    figures |= {"troubled": result.troubled, "dead_air_s": round(result.dead_air_s, 1)}
     figures |= {"drift_pct": round(100 * drift(loaded), 4), "load": load_average()}
     if levels:
         figures["knee"] = found

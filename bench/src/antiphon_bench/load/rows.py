@@ -31,6 +31,7 @@ class TurnRow:
 
     `v2v_ms` is from the caller's last speech sample to the first audible sample that came back, None when the turn is
     not good; `server` is the orchestrator's own account of it. `late_ms` is how late the worst of its frames was sent.
+    `troubles` are the kinds that the analysis of recordings knows (`trouble.Trouble`), whatever the outcome is.
     """
 
     caller: int
@@ -44,6 +45,8 @@ class TurnRow:
     late_ms: float
     error: str = ""
     server: dict[str, Any] | None = None
+    troubles: tuple[str, ...] = ()
+    dead_air_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..stats import ranked_at
+from ..trouble import Trouble
 from .plan import Goal
 from .rows import GOOD, Outcome, TurnRow
 
@@ -14,7 +15,8 @@ from .rows import GOOD, Outcome, TurnRow
 class Score:
     """`p…_ms` rank all turns together; one that is not good counts as `timeout_ms`, so no percentile is missing.
 
-    `barge_in_p95_ms` is until the agent was silent, None when nobody broke in.
+    `barge_in_p95_ms` is until the agent was silent, None when nobody broke in. `troubles` counts the turns with
+    each kind, `troubled` those with any, and `dead_air_s` is the dead air of them all.
     """
 
     turns: int
@@ -26,6 +28,13 @@ class Score:
     p99_ms: float
     max_ms: float
     barge_in_p95_ms: float | None
+    troubles: dict[str, int] = field(default_factory=dict)
+    troubled: int = 0
+    dead_air_s: float = 0.0
+
+    @property
+    def troubled_share(self) -> float:
+        return self.troubled / self.turns if self.turns else 0.0
 
     @property
     def failed_share(self) -> float:
@@ -35,7 +44,11 @@ class Score:
         return self.turns > 0 and self.p95_ms <= goal.p95_ms and self.failed_share <= goal.failed_share
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "failed_share": round(self.failed_share, 5)}
+        return {
+            **asdict(self),
+            "failed_share": round(self.failed_share, 5),
+            "troubled_share": round(self.troubled_share, 5),
+        }
 
 
 def latency_ms(row: TurnRow, timeout_s: float) -> float:
@@ -60,4 +73,7 @@ def score(rows: Sequence[TurnRow], timeout_s: float) -> Score:
         p99_ms=p99,
         max_ms=most,
         barge_in_p95_ms=ranked_at(broke_in, 0.95),
+        troubles={kind.value: sum(kind.value in row.troubles for row in rows) for kind in Trouble},
+        troubled=sum(bool(row.troubles) for row in rows),
+        dead_air_s=round(sum(row.dead_air_s for row in rows), 3),
     )

@@ -10,13 +10,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from ..caller import address
 from ..frames import AgentAudio, Message, decode, encode_audio
+from ..speech import AUDIBLE_DBFS
 from ..wav import CALL_RATE_HZ
 from .caller import Caller
 from .plan import Plan
 from .rows import Outcome
 
-# What a listener takes for sound: -50 dBFS.
-AUDIBLE = 10.0 ** (-50.0 / 20.0)
+# As in the analysis of recordings.
+AUDIBLE = 10.0 ** (AUDIBLE_DBFS / 20.0)
 OPEN_S = 10.0
 CLOSE_S = 2.0
 

@@ -1,6 +1,7 @@
 """What the instruments are tested against: recordings of known edges, and an agent of known latency."""
 
 from .agent import KnownAgent, Manner, answering
+from .spoken import SpokenCall, voice, whispered
 from .synth import Part, recording, tone
 
-__all__ = ["KnownAgent", "Manner", "Part", "answering", "recording", "tone"]
+__all__ = ["KnownAgent", "Manner", "Part", "SpokenCall", "answering", "recording", "tone", "voice", "whispered"]

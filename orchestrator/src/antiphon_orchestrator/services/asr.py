@@ -171,6 +171,7 @@ class AntiphonSTTService(GrpcErrors, STTService):
                 continue
             del self._pending[number]
             if pending.mode == pb.FINALIZE_MODE_COMMIT:
+                self._forget(pending.sample)
                 reason = self._error or f"asr: no text within {TEXT_S:g} s"
                 logger.error(f"{self}: an utterance is given up: {reason}")
                 await self._push_outcome(EmptyUtteranceFrame(error=reason))
@@ -261,8 +262,7 @@ class AntiphonSTTService(GrpcErrors, STTService):
         if pending.mode != pb.FINALIZE_MODE_COMMIT:
             await self.broadcast_frame(PauseTextFrame, sample=pending.sample, text=done.text)
             return
-        while self._kept and self._kept[0][0] <= pending.sample:
-            self._kept.popleft()
+        self._forget(pending.sample)
         if done.empty:
             await self.stop_ttfb_metrics()
             await self._cancel_ttfb_timeout()
@@ -275,6 +275,16 @@ class AntiphonSTTService(GrpcErrors, STTService):
             await self._handle_transcription(done.text, True)
         if self._renew_when_quiet and not self._user_speaking:
             self._renew()
+
+    def _forget(self, sample: int) -> None:
+        """Drops the kept audio of an utterance that is over, to the sample: a new stream must not hear it again."""
+        while self._kept and self._kept[0][0] <= sample:
+            self._kept.popleft()
+        if self._kept:
+            end, audio = self._kept[0]
+            over = len(audio) // BYTES_PER_SAMPLE - (end - sample)
+            if over > 0:
+                self._kept[0] = end, audio[over * BYTES_PER_SAMPLE :]
 
     async def _push_outcome(self, frame: TranscriptionFrame | EmptyUtteranceFrame) -> None:
         """What became of an utterance is not lost when its own words interrupt the agent."""

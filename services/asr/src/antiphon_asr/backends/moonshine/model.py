@@ -14,6 +14,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from .repeats import text_without_loops
+
 RATE_HZ = 16_000
 LAYERS, HEADS, HEAD_SIZE = 6, 8, 36
 BEGIN, END = 1, 2
@@ -39,7 +41,13 @@ class Moonshine:
         self._pieces = read_pieces((folder / "tokenizer.bin").read_bytes())
 
     def text(self, samples: Samples, gives_up: Callable[[], bool] = lambda: False) -> str | None:
-        """The text of a clip in -1 to 1. `gives_up` is asked before each token; None when it said so."""
+        """The text of a clip in -1 to 1. `gives_up` is asked before each token; None when it said so.
+
+        A sentence that the decoder repeats is checked against the audio, which costs as much time again.
+        """
+        return text_without_loops(samples, lambda part: self._decoded(part, gives_up))
+
+    def _decoded(self, samples: Samples, gives_up: Callable[[], bool]) -> str | None:
         if gives_up():
             return None
         clip = np.pad(samples, (0, max(0, SHORTEST - len(samples))))[None]
