@@ -15,8 +15,8 @@ from antiphon_runtime.metrics import LATENCY_BUCKETS
 from .asr.wer import errors_between, normaliser
 from .call import Call
 from .caller import place_call
+from .dead_air import Trouble, Troubles
 from .errors import BadToken, CallDropped, CallError, NoSession, Refused, ServerFull, UnknownAgent, Unreachable
-from .trouble import Trouble, Troubles
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .cut_off import is_cut_off
-from .echo import Echo
-from .sides import Sides, Span, read_sides, sides_of
-from .speech import Segment, Speech, Threshold
-from .stats import Latencies, summarise
-from .trouble import (
+from .dead_air import (
     BrokenOff,
     DeadAir,
     SelfTalk,
@@ -25,6 +21,10 @@ from .trouble import (
     Troubles,
     find_troubles,
 )
+from .echo import Echo
+from .sides import Sides, Span, read_sides, sides_of
+from .speech import Segment, Speech, Threshold
+from .stats import Latencies, summarise
 from .wav import Audio
 
 LONGEST_PAUSE_S = 3.0

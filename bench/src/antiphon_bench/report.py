@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .call import Call, CallTurn, Stage
+from .dead_air import Cause, Then
 from .recording import Outcome, Result, Turn
 from .stats import Latencies, summarise
-from .trouble import Cause, Then
 
 BAR_COLUMNS = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

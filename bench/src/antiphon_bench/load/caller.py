@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+from ..dead_air import Sounds, Troubles, find_troubles
 from ..recording import DEAD_AIR_S
 from ..speech import MERGE_S, Segment
-from ..trouble import Sounds, Troubles, find_troubles
 from .belongs import Judge
 from .material import TICK_S, Question
 from .plan import Manner

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..dead_air import Trouble
 from ..stats import ranked_at
-from ..trouble import Trouble
 from .plan import Goal
 from .rows import GOOD, Outcome, TurnRow
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from antiphon_bench.dead_air import Cause, Sounds, Then, Trouble, find_troubles
 from antiphon_bench.recording import Outcome, Result, analyse
 from antiphon_bench.speech import Segment
 from antiphon_bench.testing import SpokenCall, voice, whispered
-from antiphon_bench.trouble import Cause, Sounds, Then, Trouble, find_troubles
 
 RATES_HZ = [8_000, 16_000, 24_000, 48_000]
 NOISES_DBFS = [None, -60.0, -45.0]
