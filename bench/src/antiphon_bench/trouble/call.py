@@ -50,6 +50,9 @@ class Call:
         self._right: list[Samples] = []
         self._ticking: asyncio.Task[None] | None = None
         self._zero_s = time.monotonic()
+        self._tick_s = 0.0
+        # How far the clock of the phone has lagged at most: more than some tenths of a second, and the machine is too busy.
+        self.late_s = 0.0
 
     async def __aenter__(self) -> "Call":
         self._zero_s = time.monotonic()
@@ -66,6 +69,9 @@ class Call:
 
     @property
     def now(self) -> float:
+        """The phone's clock: on a busy machine it may lag, but what is heard and what is waited for keep to it."""
+        if self._ticking and not self._ticking.done():
+            return self._tick_s
         return time.monotonic() - self._zero_s
 
     @property
@@ -209,6 +215,7 @@ class Call:
             "messages": [(at, data) for at, data in self.messages if str(data.get("type", "")).startswith("antiphon")],
             "closed_s": self.closed_s,
             "until_s": round(self.until_s, 2),
+            "late_s": round(self.late_s, 3),
         }
 
     def take(self, heard: Heard) -> None:
@@ -230,6 +237,8 @@ class Call:
         """The clock of the phone. A late tick plays and sends what it would have in time."""
         for number in range(round(LONGEST_CALL_S / TICK_S)):
             start_s = self._zero_s + number * TICK_S
+            self._tick_s = number * TICK_S
+            self.late_s = max(self.late_s, time.monotonic() - start_s - TICK_S)
             heard = self._playout.tick(start_s)
             self._hear(heard, number * TICK_S)
             said, self._queue = self._queue[:TICK], self._queue[TICK:]

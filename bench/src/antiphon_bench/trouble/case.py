@@ -49,7 +49,7 @@ class Voice(Protocol):
 
 
 class Place(Protocol):
-    """What a case calls. `restart` kills the orchestrator by SIGKILL and waits until it is back."""
+    """What a case calls. `kill` ends the orchestrator by SIGKILL; it is started again."""
 
     page: str
     model: ModelServer
@@ -66,8 +66,9 @@ class Place(Protocol):
 class Case:
     """One trouble of a caller: the row of bugs.md (or D-number of field.md), and the issue's item that mends it.
 
-    `agent` are fields of its agent's YAML, `settings` of the orchestrator: with any, or with `private`, the case has an
-    orchestrator of its own, behind proxies that can be made to hiccup.
+    `agent` are fields of its agent's YAML, `settings` of the orchestrator and `environment` the rest of its variables:
+    with any, or with `private`, the case has an orchestrator of its own, behind proxies that can be made to hiccup.
+    A case that measures, or that may starve others, runs `alone`.
     """
 
     name: str
@@ -79,13 +80,15 @@ class Case:
     stack: Stack = Stack.STUB
     agent: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     private: bool = False
+    alone: bool = False
     plain: bool = False
     limit_s: float = LONGEST_S
 
     @property
     def is_private(self) -> bool:
-        return self.private or bool(self.settings)
+        return self.private or bool(self.settings or self.environment)
 
 
 class Trial:

@@ -30,7 +30,7 @@ def cases_table(rows: Sequence[Row], compared: Compared) -> Table:
                 outcome(row, compared),
                 "" if beside is None else "ok" if beside.passed else _counts(beside),
                 f"{row.seconds:.0f}",
-                "; ".join(row.verdict.reasons)[:160],
+                _why(row),
             )
     return table
 
@@ -50,6 +50,11 @@ def outcome(row: Row, compared: Compared) -> str:
     if row.passed:
         return "remove" if row.case.name in compared.to_remove else "ok"
     return "expected" if row.case.name in compared.expected else _counts(row)
+
+
+def _why(row: Row) -> str:
+    late = f" (the caller's clock was {row.late_s:.1f} s late)" if row.reasons_doubtful else ""
+    return "; ".join(row.verdict.reasons)[:160] + late
 
 
 def _counts(row: Row) -> str:

@@ -132,6 +132,7 @@ class Started:
             env = {
                 **{PREFIX + name.upper(): proxy.bind for name, proxy in proxies.items()},
                 **self._product.known(settings),
+                **case.environment,
             }
             process = orchestrator(self._product, self._plan, env)
             pids = await stack.enter_async_context(supervised([process], self._say))

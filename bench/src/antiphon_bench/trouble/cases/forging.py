@@ -99,7 +99,7 @@ async def message_send_text_on_webrtc(trial: Trial) -> None:
         await _refused(trial, call, "send-text")
 
 
-@case("47", GROUP, "none but the permitted ones changes anything")
+@case("47", GROUP, "none but the permitted ones changes anything", alone=True)
 async def every_message_type(trial: Trial) -> None:
     """Every type that the installed Pipecat handles, read from its source, and some of older versions."""
     kinds = sorted({*message_types(), *DATA} - PERMITTED)
@@ -153,7 +153,7 @@ async def forged_tool_result_on_webrtc(trial: Trial) -> None:
         await _forge_result(trial, call)
 
 
-@case("D1", GROUP, "one message cannot spin a service or lose a turn")
+@case("D1", GROUP, "one message cannot spin a service or lose a turn", alone=True)
 async def raw_audio_of_odd_length(trial: Trial) -> None:
     """Three bytes of audio in a message, which the recognizer refuses."""
     async with trial.call() as call:

@@ -57,7 +57,7 @@ async def question_before_ready(trial: Trial) -> None:
     trial.expect("what" in said or "which" in said or "how" in said, f"heard {said!r}")
 
 
-@case("42", "16.7", "the call goes on without a second greeting", agent={"greeting": GREETING})
+@case("42", "16.7", "the call goes on without a second greeting", agent={"greeting": GREETING}, limit_s=25.0)
 async def peer_connection_restarted(trial: Trial) -> None:
     """The client makes a new peer connection in the same call (restart_pc)."""
     phone = trial.webrtc()
@@ -67,7 +67,7 @@ async def peer_connection_restarted(trial: Trial) -> None:
         before_s = call.last_heard_s
         await phone.restart(call.take)
         greeted_again = await call.speaks(3.5, before_s + 0.5)
-        await call.quiet(0.8)
+        await call.quiet(1.0)
         await call.say(joined(silence(0.3), beep()), ANSWER)
         await call.reply()
     trial.expect(not greeted_again, "the greeting is said again")

@@ -106,7 +106,7 @@ async def tool_of_withdrawn_answer(trial: Trial) -> None:
     trial.expect(ran <= len(turns), f"the tool ran {ran} times in {len(turns)} turns")
 
 
-@case("18", GROUP, "a bounded number of rounds, then words", agent={**ALL, "max_tool_rounds": 3}, limit_s=25.0)
+@case("18", GROUP, "a bounded number of rounds, then words", agent={**ALL, "max_tool_rounds": 3}, alone=True)
 async def tool_again_and_again(trial: Trial) -> None:
     """A model that calls a tool after every result."""
     trial.script(lambda _, messages: Reply(tool="get_time"))
