@@ -43,7 +43,7 @@ class Call:
         self.closed_s: float | None = None
         self.until_s = 0.0
         self._page = page
-        self._least_s = least_s
+        self.least_s = least_s
         self._playout = Playout(TICK_S)
         self._queue = np.zeros(0, np.float32)
         self._left: list[Samples] = []
@@ -97,7 +97,7 @@ class Call:
         if answer is not None or least_s is not None:
             loud = np.flatnonzero(np.abs(sound) > AUDIBLE)
             trailing_s = (len(sound) - int(loud[-1]) - 1) / CALL_RATE_HZ if len(loud) else 0.0
-            least = least_s if least_s is not None else self._least_s(answer or "") if answer else 0.1
+            least = least_s if least_s is not None else self.least_s(answer or "") if answer else 0.1
             self.owed.append(Owed(round(self.now - trailing_s, 3), least))
             self._note(f"the agent owes {least:.2f} s")
 

@@ -40,7 +40,7 @@ class Proxy:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Proxy"]:
         server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self.bind = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+        self.bind = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         try:
             yield self
         finally:

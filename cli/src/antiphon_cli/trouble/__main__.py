@@ -5,14 +5,17 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 from rich.console import Console
 
 import antiphon_bench.trouble.cases  # noqa: F401  # fills the catalogue
 from antiphon_bench.machine import machine
 from antiphon_bench.trouble.case import CATALOGUE, Case, Stack
+from antiphon_bench.trouble.chance import as_case, combination, run_random
 from antiphon_bench.trouble.expected import compare, read_expected
 from antiphon_bench.trouble.model import ModelServer
 from antiphon_bench.trouble.report import cases_table, complaints, headline, list_table
@@ -20,11 +23,16 @@ from antiphon_bench.trouble.run import Row, run_cases
 
 from .stacks import Product, started
 
+# Orchestrators that random combinations run on, one call at a time.
+LANES = 5
 JOBS = {Stack.STUB: 5, Stack.REAL: 2}
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:
     """The cases that the options ask for."""
+    if options.random:
+        numbers = range(options.first, options.first + options.random)
+        return [as_case(combination(options.seed, number)) for number in numbers]
     stacks = [Stack(name) for name in (Stack if options.stack == "all" else [options.stack])]
     return [
         case
@@ -35,7 +43,7 @@ def chosen(options: argparse.Namespace) -> list[Case]:
 
 
 async def measure(options: argparse.Namespace, cases: Sequence[Case], console: Console) -> list[Row]:
-    """Every case on its stack, one stack after the other."""
+    """Every case on its stack, one stack after the other; random combinations on stubs."""
     product = Product.of(options.product)
     rows: list[Row] = []
 
@@ -44,17 +52,24 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], console: C
         console.print(f"{row.case.name} {row.side}: {row.seconds:.1f} s, {said}", style="dim", highlight=False)
 
     server = ModelServer()
+    recordings = options.output / "trouble"
     async with server.serving() as url:
         for stack in Stack:
-            if some := [case for case in cases if case.stack is stack]:
-                with TemporaryDirectory(prefix="antiphon-trouble-") as folder:
-                    log = options.output / f"trouble-{stack.value}.log"
-                    with log.open("w") as file:
-                        say = lambda name, line: print(name, line, file=file, flush=True)  # noqa: E731
-                        async with started(product, stack, some, (server, url), Path(folder), say) as at:
-                            jobs = options.jobs or JOBS[stack]
-                            rows += await run_cases(some, at.place, jobs, options.output / "trouble", note)
+            if not (some := [case for case in cases if case.stack is stack]):
+                continue
+            log = (options.output / f"trouble-{stack.value}.log").open("w")
+            with log, TemporaryDirectory(prefix="antiphon-trouble-") as folder:
+                say = partial(_say, log)
+                async with started(product, stack, some, (server, url), Path(folder), say) as at:
+                    if options.random:
+                        rows += await run_random(some, at.lane, options.jobs or LANES, recordings, note)
+                    else:
+                        rows += await run_cases(some, at.place, options.jobs or JOBS[stack], recordings, note)
     return rows
+
+
+def _say(file: TextIO, name: str, line: str) -> None:
+    print(name, line, file=file, flush=True)
 
 
 def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -63,6 +78,9 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], help="cases whose name holds one of these, or kinds of cases")
     parser.add_argument("--list", action="store_true", help="print the catalogue and end")
     parser.add_argument("--jobs", type=int, default=0, help="calls at once; by default 5 on stubs, 2 on real models")
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="N random combinations on stubs instead")
+    parser.add_argument("--seed", type=int, default=1, help="of the random combinations")
+    parser.add_argument("--first", type=int, default=0, help="the first combination's number, to try one again")
     parser.add_argument("--product", type=Path, help="measure the checkout in this folder instead, with its .venv")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     return parser.parse_args(arguments)
@@ -81,10 +99,10 @@ def main() -> None:
     rows = asyncio.run(measure(options, cases, Console(stderr=True)))
     expected = read_expected()
     passed = {row.case.name: row.passed for row in rows if row.side == "ours"}
-    compared = compare(passed, expected, CATALOGUE)
+    compared = compare(passed, {} if options.random else expected, CATALOGUE)
     content = {"bench": "trouble", "machine": machine(), "rows": [row.to_json() for row in rows]}
     (options.output / "trouble.json").write_text(json.dumps(content, indent=1) + "\n")
-    shown.print(cases_table(rows, compared))
+    shown.print(cases_table([row for row in rows if not options.random or not row.passed], compared))
     for complaint in complaints(compared):
         print(complaint)
     print(headline(rows, compared))

@@ -1,20 +1,19 @@
 """The processes of a stack, from this checkout or another, and the places in which cases run."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from antiphon_bench.trouble.case import Case, Place, Side, Stack, Voice
+from antiphon_bench.trouble.case import Case, Place, Side, Stack, Trial, Voice
 from antiphon_bench.trouble.hiccups import Proxy
 from antiphon_bench.trouble.model import ModelServer
 
@@ -117,6 +116,10 @@ class Started:
         async with self.own(case) as spot:
             yield spot
 
+    def lane(self, number: int) -> AbstractAsyncContextManager[Place]:
+        """An orchestrator of its own for a row of calls."""
+        return self.own(Case(f"lane_{number}", "-", "-", "random", "", _nothing))
+
     @asynccontextmanager
     async def own(self, case: Case) -> AsyncIterator[Spot]:
         """An orchestrator of the case's own, which reaches the services through proxies."""
@@ -179,6 +182,10 @@ def orchestrator(product: Product, plan: Plan, env: Mapping[str, str]) -> Proces
     path = os.pathsep.join(filter(None, (str(WRAPPER), os.environ.get("PYTHONPATH", ""))))
     more = {f"{PREFIX}MAX_SESSIONS": MAX_SESSIONS, f"{PREFIX}LOG_TEXT": "true", "PYTHONPATH": path, **env}
     return replace(process, module="trouble_orchestrator", python=product.python, env={**process.env, **more})
+
+
+async def _nothing(_: Trial) -> None:
+    """A lane runs the cases that it is given."""
 
 
 def _env(stack: Stack, url: str) -> dict[str, str]:

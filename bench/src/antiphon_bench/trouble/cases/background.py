@@ -1,10 +1,11 @@
 """Voices and noises behind the caller, and callers who are hard to hear."""
 
+import asyncio
 from collections.abc import Callable
 
 from ...wav import Samples
 from ..case import ANSWER, Stack, Trial, case
-from ..sounds import hum, joined, louder, music, ring_back, silence, stationary, television, utterance, whisper
+from ..sounds import hum, joined, louder, music, ring_back, silence, stationary, television, whispered
 
 GROUP = "19.3"
 
@@ -30,8 +31,9 @@ for _db in (-20.0, -30.0, -40.0):
 @case("10", GROUP, "answered", stack=Stack.REAL, plain=True)
 async def whispered_question(trial: Trial) -> None:
     """The caller whispers."""
+    sound = await asyncio.to_thread(whispered, "train")
     async with trial.call() as call:
-        await call.say(whisper(joined(utterance("train"), silence(0.1))), ANSWER)
+        await call.say(sound, ANSWER)
         await call.reply(6.0)
 
 

@@ -1,19 +1,28 @@
 """Digits, letters and addresses that are dictated with pauses."""
 
+from collections.abc import Sequence
+
+from ...wav import Samples
 from ..case import Stack, Trial, case
 from ..model import Reply
-from ..sounds import stretched
+from ..sounds import joined, silence
 
 GROUP = "19.4"
 TEXTS = {
-    "phone": "My number is five five five, one two three, four five six seven.",
-    "card": "It is four one one one, two two two two, three three three three.",
-    "spelling": "My name is M, I, L, L, E, R.",
-    "address": "My address is john, dot smith, at example, dot com.",
+    "phone": ("My number is five five five", "one two three", "four five six seven."),
+    "card": ("It is four one one one", "two two two two", "three three three three."),
+    "spelling": ("My name is M", "I", "L", "L", "E", "R."),
+    "address": ("My address is john", "dot smith", "at example", "dot com."),
 }
 
 
-def _dictated(name: str, text: str, pause_s: float) -> None:
+async def _spoken(trial: Trial, parts: Sequence[str], pause_s: float) -> Samples:
+    """The parts with pauses between."""
+    pieces = [await trial.voice.words(part) for part in parts]
+    return joined(*(sound for piece in pieces for sound in (piece, silence(pause_s))))
+
+
+def _dictated(name: str, pause_s: float) -> None:
     @case(
         "24",
         GROUP,
@@ -24,7 +33,7 @@ def _dictated(name: str, text: str, pause_s: float) -> None:
     )
     async def run(trial: Trial) -> None:
         trial.play(Reply("Thank you."))
-        speech = stretched(await trial.voice.words(text), pause_s)
+        speech = await _spoken(trial, TEXTS[name], pause_s)
         async with trial.call() as call:
             await call.say(speech, "")
             await call.reply(5.0, for_s=1.2)
@@ -34,8 +43,6 @@ def _dictated(name: str, text: str, pause_s: float) -> None:
         trial.expect(len(trial.requests) == 1, f"the model was asked {len(trial.requests)} times")
 
 
-_dictated("phone", TEXTS["phone"], 0.5)
-_dictated("phone", TEXTS["phone"], 0.9)
-_dictated("card", TEXTS["card"], 0.5)
-_dictated("spelling", TEXTS["spelling"], 0.5)
-_dictated("address", TEXTS["address"], 0.5)
+for _name in TEXTS:
+    _dictated(_name, 0.5)
+_dictated("phone", 0.9)

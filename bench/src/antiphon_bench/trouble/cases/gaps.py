@@ -1,11 +1,13 @@
 """The caller's audio stops, stalls, comes in bursts or not at all."""
 
-from ...wav import CALL_RATE_HZ
+import numpy as np
+
+from ...wav import CALL_RATE_HZ, Samples
 from ..call import Call
 from ..case import ANSWER, LONG, Stack, Trial, case
 from ..line import Line, Silence
 from ..model import Reply
-from ..sounds import beep, joined, silence
+from ..sounds import beep, joined, silence, utterance
 
 GROUP = "16.2"
 # The turn policy's own pause: no answer can be sooner.
@@ -31,6 +33,14 @@ async def _muted(trial: Trial, cut_s: float = 0.0) -> None:
         await call.say(question[: len(question) - round(cut_s * CALL_RATE_HZ)], ANSWER)
         call.line.muted = True
         await call.reply()
+
+
+def _syllable(seconds: float = 0.25) -> Samples:
+    """The loudest stretch of an utterance."""
+    speech, length = utterance("money"), round(seconds * CALL_RATE_HZ)
+    loudness = np.convolve(np.square(speech), np.ones(length), "valid")
+    at = int(loudness.argmax())
+    return speech[at : at + length]
 
 
 @case("1", GROUP, "answered within 3 s")
@@ -126,14 +136,14 @@ async def dtx_on_websocket(trial: Trial) -> None:
 
 
 @case("3", GROUP, "the answer goes on, or something is said within 3 s", stack=Stack.REAL, plain=True)
-async def tone_over_answer_then_mute(trial: Trial) -> None:
-    """A tone of 120 ms over the answer, then no audio."""
+async def syllable_over_answer_then_mute(trial: Trial) -> None:
+    """The beginning of a word over the answer, then no audio."""
     trial.play(Reply(LONG))
     async with trial.call() as call:
         await call.say(trial.voice.question(), LONG)
         await call.speaks()
         await call.sleep(2.0)
-        await call.say(beep(0.12), least_s=1.0)
+        await call.say(_syllable(), least_s=1.0)
         call.line.muted = True
         await call.reply(5.0, length_s=14.0)
 

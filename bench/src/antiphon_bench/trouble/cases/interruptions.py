@@ -1,9 +1,11 @@
 """Sounds and words while the agent speaks or thinks."""
 
+import asyncio
+
 from ...wav import Samples
 from ..case import ANSWER, LONG, Stack, Trial, case
 from ..model import Reply
-from ..sounds import beep, cough, joined, silence, utterance, whisper
+from ..sounds import beep, cough, joined, silence, whispered
 
 GROUP = "19.1"
 GREETING = (
@@ -27,23 +29,27 @@ async def _over_answer(trial: Trial, sound: Samples) -> None:
         await call.reply(4.5, length_s=14.0)
 
 
-def _whispered() -> Samples:
-    return whisper(utterance("train"))
+async def _whispered() -> Samples:
+    # In a thread: the caller's clock must not wait for it.
+    return await asyncio.to_thread(whispered, "train")
 
 
 @case("7", GROUP, "the answer goes on, or something is said within 3 s", stack=Stack.REAL, plain=True)
 async def whisper_over_answer(trial: Trial) -> None:
     """Somebody whispers while the agent answers."""
-    await _over_answer(trial, _whispered())
+    await _over_answer(trial, await _whispered())
 
 
-@case("7", GROUP, "the greeting goes on, or something is said within 3 s", stack=Stack.REAL, agent={"greeting": GREETING})
+@case(
+    "7", GROUP, "the greeting goes on, or something is said within 3 s", stack=Stack.REAL, agent={"greeting": GREETING}
+)
 async def whisper_over_greeting(trial: Trial) -> None:
     """Somebody whispers while the agent greets."""
+    sound = await _whispered()
     async with trial.call() as call:
         await call.speaks(6.0)
         await call.sleep(2.0)
-        await call.say(_whispered(), least_s=0.6)
+        await call.say(sound, least_s=0.6)
         await call.reply(4.5, length_s=14.0)
 
 
@@ -51,10 +57,11 @@ async def whisper_over_greeting(trial: Trial) -> None:
 async def whisper_while_thinking(trial: Trial) -> None:
     """Somebody whispers while a model of 3 s thinks."""
     trial.play(Reply(ANSWER, wait_s=3.0))
+    sound = await _whispered()
     async with trial.call() as call:
         await call.say(trial.voice.question(), None)
         await call.sleep(1.2)
-        await call.say(_whispered(), ANSWER)
+        await call.say(sound, ANSWER)
         await call.reply(6.0)
 
 
@@ -211,10 +218,11 @@ async def no_prompt_in_long_answer(trial: Trial) -> None:
 @case("29", "16.4", "the prompt still comes", stack=Stack.REAL, agent={"greeting": "Hello.", "idle_after_s": 3.0})
 async def prompt_after_wordless_sound(trial: Trial) -> None:
     """A whisper without words, then nothing."""
+    sound = await _whispered()
     async with trial.call() as call:
         await call.speaks(6.0)
         await call.quiet()
-        await call.say(_whispered(), None)
+        await call.say(sound, None)
         trial.expect(await call.speaks(7.0), "no prompt after a sound without words")
 
 

@@ -170,7 +170,13 @@ async def context_over_the_window(trial: Trial) -> None:
     trial.expect(outcomes == ["answered"] * 5, f"the turns are {outcomes}")
 
 
-@case("D4", "16.4", "cut after a bounded time, and the next question is answered", agent={"max_token_count": 40}, alone=True)
+@case(
+    "D4",
+    "16.4",
+    "cut after a bounded time, and the next question is answered",
+    agent={"max_token_count": 40},
+    alone=True,
+)
 async def answer_without_end(trial: Trial) -> None:
     """A server that ignores the most tokens and goes on for ever."""
     trial.play(Reply("and then some more", then="repeat", gap_s=0.01), Reply(ANSWER))

@@ -19,7 +19,9 @@ RECORDED: Mapping[str, str] = {"RECORD_DIR": "{recordings}"}
 async def _files(trial: Trial, within_s: float = 3.0) -> list[Path]:
     """The recordings, once there are any."""
     for _ in range(round(within_s / 0.1)):
-        if found := [path for path in trial.place.recordings.rglob("*") if path.is_file() and path.stat().st_size > 100]:
+        if found := [
+            path for path in trial.place.recordings.rglob("*") if path.is_file() and path.stat().st_size > 100
+        ]:
             await asyncio.sleep(0.3)
             return found
         await asyncio.sleep(0.1)

@@ -55,5 +55,3 @@ async def loud_noise_is_no_other_encoding(trial: Trial) -> None:
         await call.say(louder(beep(), 9.0), ANSWER)
         await call.reply()
         trial.expect(not call.of_type("antiphon.error"), "proper PCM is refused")
-
-

@@ -63,7 +63,9 @@ async def tool_hangs(trial: Trial) -> None:
 @case("14", GROUP, "no tool stays IN_PROGRESS", agent=ALL)
 async def words_before_tool_interrupted(trial: Trial) -> None:
     """The caller breaks into what is said before a tool's result."""
-    first = Reply("Let me look that up for you right now in our very large system.", tool="book", arguments='{"item": "a"}')
+    first = Reply(
+        "Let me look that up for you right now in our very large system.", tool="book", arguments='{"item": "a"}'
+    )
     trial.play(first, Reply(BOOKED), Reply(ANSWER))
     async with trial.call() as call:
         await call.say(beep(), "")

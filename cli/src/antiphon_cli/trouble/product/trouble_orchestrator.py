@@ -8,9 +8,10 @@ import os
 from importlib import import_module
 from typing import Any, NoReturn
 
+from pipecat.services.llm_service import FunctionCallParams
+
 from antiphon_orchestrator import tools
 from antiphon_orchestrator.__main__ import main
-from pipecat.services.llm_service import FunctionCallParams
 
 BOOKING_S = 2.5
 
