@@ -46,12 +46,13 @@ class Call:
         self.least_s = least_s
         self._playout = Playout(TICK_S)
         self._queue = np.zeros(0, np.float32)
+        self._said = asyncio.Event()
         self._left: list[Samples] = []
         self._right: list[Samples] = []
         self._ticking: asyncio.Task[None] | None = None
         self._zero_s = time.monotonic()
         self._tick_s = 0.0
-        # How far the clock of the phone has lagged at most: more than some tenths of a second, and the machine is too busy.
+        # How far the clock of the phone has lagged at most.
         self.late_s = 0.0
 
     async def __aenter__(self) -> "Call":
@@ -92,8 +93,8 @@ class Call:
         """
         self._note(f"caller says {len(sound) / CALL_RATE_HZ:.2f} s")
         self._queue = np.concatenate([self._queue, sound.astype(np.float32)])
-        while len(self._queue):
-            await asyncio.sleep(TICK_S)
+        self._said.clear()
+        await self._said.wait()
         if answer is not None or least_s is not None:
             loud = np.flatnonzero(np.abs(sound) > AUDIBLE)
             trailing_s = (len(sound) - int(loud[-1]) - 1) / CALL_RATE_HZ if len(loud) else 0.0
@@ -248,6 +249,8 @@ class Call:
             await asyncio.sleep(start_s + TICK_S - time.monotonic())
             for frame in self.line.tick(picked):
                 self.phone.send(frame)
+            if not len(self._queue):
+                self._said.set()
             if self.phone.closed.is_set() and self.closed_s is None:
                 self.closed_s = round(self.now, 3)
                 self._note("the server has closed the call")

@@ -18,8 +18,8 @@ from .phones import Phone, WebRtcPhone, WebSocketPhone
 
 ANSWER = "The quick answer is that everything works well today."
 LONG = (
-    "The quick answer is that everything works well today. I can tell you much more about it if you want, because there "
-    "is really a lot to say about this subject. Just tell me when to stop, and then I will."
+    "The quick answer is that everything works well today. I can tell you much more about it if you want, because "
+    "there is really a lot to say about this subject. Just tell me when to stop, and then I will."
 )
 LONGEST_S = 20.0
 
