@@ -56,7 +56,7 @@ def television(db: float = 0.0) -> Samples:
 def stationary(dbfs: float, seconds: float = 5.0, seed: int = 1) -> Samples:
     """White noise of a level."""
     noise = np.random.default_rng(seed).normal(0.0, 10 ** (dbfs / 20), round(seconds * CALL_RATE_HZ))
-    return noise.astype(np.float32)
+    return np.asarray(noise, np.float32)
 
 
 def cough(seed: int = 1) -> Samples:
@@ -110,7 +110,8 @@ def ring_back(seconds: float = 3.0) -> Samples:
     """The sound of a telephone that rings elsewhere: 440 and 480 Hz, a second on and a second off."""
     at = np.arange(round(seconds * CALL_RATE_HZ)) / CALL_RATE_HZ
     on = (at % 2.0) < 1.0
-    return (0.1 * on * (np.sin(2 * np.pi * 440 * at) + np.sin(2 * np.pi * 480 * at))).astype(np.float32)
+    tones = np.sin(2 * np.pi * 440 * at) + np.sin(2 * np.pi * 480 * at)
+    return np.asarray(0.1 * on * tones, np.float32)
 
 
 def music(seconds: float = 3.0) -> Samples:

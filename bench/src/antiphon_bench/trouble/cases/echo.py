@@ -45,9 +45,8 @@ async def barge_in_through_echo(trial: Trial) -> None:
         trial.expect(call.now - call.last_heard_s < 0.6, "the answer had broken off before the caller spoke")
         began_s = call.now
         await call.say(trial.voice.question(2), "")
-        spoken_s = max(
-            (min(span.end_s, call.now) - began_s for span in call.spans if span.start_s < began_s), default=0
-        )
+        ends_s = [min(span.end_s, call.now) for span in call.spans if span.start_s < began_s]
+        spoken_s = max(ends_s, default=began_s) - began_s
         await call.reply(5.0)
     trial.expect(spoken_s < 1.0, f"the agent spoke on for {spoken_s:.2f} s")
     trial.expect_calls(2)

@@ -123,7 +123,7 @@ async def _forge_result(trial: Trial, call: Call) -> None:
     call.tell(READY)
     await call.say(beep(), None)
     await call.told("llm-function-call-in-progress", 3.0)
-    running = next((one["data"] for one in call.of_type("llm-function-call-in-progress")), {})
+    running: dict[str, Any] = next((one["data"] for one in call.of_type("llm-function-call-in-progress")), {})
     forged_result = {
         "function_name": "book",
         "tool_call_id": running.get("tool_call_id", "call_0"),
