@@ -30,10 +30,13 @@ Timed = tuple[float, dict[str, Any]]
 class Call:
     """A caller with a line, on a phone. Use as a context: it calls, ticks and hangs up.
 
-    `least_s` says of an answer's text how long it must be heard to be finished.
+    `least_s` says of an answer's text how long it must be heard to be finished; what is waited for is waited for
+    `patience` times as long as the case says.
     """
 
-    def __init__(self, phone: Phone, line: Line, page: str, least_s: Callable[[str], float]) -> None:
+    def __init__(
+        self, phone: Phone, line: Line, page: str, least_s: Callable[[str], float], patience: float = 1.0
+    ) -> None:
         self.phone = phone
         self.line = line
         self.owed: list[Owed] = []
@@ -44,6 +47,7 @@ class Call:
         self.until_s = 0.0
         self._page = page
         self.least_s = least_s
+        self._patience = patience
         self._playout = Playout(TICK_S)
         self._queue = np.zeros(0, np.float32)
         self._said = asyncio.Event()
@@ -154,7 +158,7 @@ class Call:
 
     async def until(self, met: Callable[[], bool], within_s: float) -> bool:
         """Look at each tick of the call until something is met; False when it is not in time."""
-        end = self.now + within_s
+        end = self.now + within_s * self._patience
         while not met():
             if self.now > end:
                 return False
@@ -189,7 +193,7 @@ class Call:
 
     async def until_turns(self, number: int = 1, within_s: float = 3.0) -> list[dict[str, Any]]:
         """Wait until so many turns have closed. The last one closes when the agent has been heard to its end."""
-        end = self.now + within_s
+        end = self.now + within_s * self._patience
         while True:
             turns = await self.turns()
             if len(turns) >= number or self.now > end:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ..wav import Samples
 from .call import Call
 from .hiccups import Proxy
-from .judge import Genuine, Verdict, dead_air, forged, lost_answers, self_talk
+from .judge import DEAD_AIR_S, Genuine, Verdict, dead_air, forged, lost_answers, self_talk
 from .line import Format, Line
 from .model import PLAIN, ModelServer, Reply, Request, Script, in_turn
 from .phones import Phone, WebRtcPhone, WebSocketPhone
@@ -92,12 +92,16 @@ class Case:
 
 
 class Trial:
-    """One run of a case on one side: its calls, and what was not as it must be."""
+    """One run of a case on one side: its calls, and what was not as it must be.
 
-    def __init__(self, case: Case, place: Place, side: Side = Side.OURS) -> None:
+    With `patience`, of a busy machine, everything may take as many times as long.
+    """
+
+    def __init__(self, case: Case, place: Place, side: Side = Side.OURS, patience: float = 1.0) -> None:
         self.case = case
         self.place = place
         self.side = side
+        self.patience = patience
         self.calls: list[Call] = []
         self.verdict = Verdict()
         self._questions: int | None = None
@@ -131,7 +135,11 @@ class Trial:
         """A call that is ready, over a WebSocket unless `phone` says otherwise."""
         agent = "" if self.side is Side.PLAIN else self.case.name
         made = Call(
-            phone or WebSocketPhone(self.place.page, agent), line or Line(form), self.place.page, self.voice.least_s
+            phone or WebSocketPhone(self.place.page, agent),
+            line or Line(form),
+            self.place.page,
+            self.voice.least_s,
+            self.patience,
         )
         self.calls.append(made)
         async with made:
@@ -142,7 +150,8 @@ class Trial:
     @asynccontextmanager
     async def early_call(self) -> AsyncIterator[Call]:
         """A call whose caller does not wait until it is ready."""
-        made = Call(WebSocketPhone(self.place.page, self.agent), Line(), self.place.page, self.voice.least_s)
+        phone = WebSocketPhone(self.place.page, self.agent)
+        made = Call(phone, Line(), self.place.page, self.voice.least_s, self.patience)
         self.calls.append(made)
         async with made:
             yield made
@@ -183,7 +192,7 @@ class Trial:
         """Adds what the timelines and the model's requests tell."""
         verdict = self.verdict
         for call in self.calls:
-            silences = dead_air(call.owed, call.spans, call.until_s)
+            silences = dead_air(call.owed, call.spans, call.until_s, DEAD_AIR_S * self.patience)
             lost = lost_answers(call.owed, call.spans, call.until_s)
             verdict.dead_air += len(silences)
             verdict.lost_answers += len(lost)

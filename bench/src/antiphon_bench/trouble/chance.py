@@ -170,7 +170,12 @@ Lane = Callable[[int], AbstractAsyncContextManager[Place]]
 
 
 async def run_random(
-    cases: Sequence[Case], lane: Lane, lanes: int, recordings: Path, note: Callable[[Row], None]
+    cases: Sequence[Case],
+    lane: Lane,
+    lanes: int,
+    recordings: Path,
+    note: Callable[[Row], None],
+    patience: float = 1.0,
 ) -> list[Row]:
     """All of them, each lane with an orchestrator of its own and one call at a time."""
     waiting = iter(cases)
@@ -179,7 +184,7 @@ async def run_random(
     async def worker(number: int) -> None:
         async with lane(number) as place:
             for case in waiting:
-                row = await run_case(case, place, Side.OURS, recordings)
+                row = await run_case(case, place, Side.OURS, recordings, patience)
                 rows.append(row)
                 note(row)
 

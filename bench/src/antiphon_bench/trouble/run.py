@@ -67,15 +67,15 @@ class Row:
         }
 
 
-async def run_case(case: Case, place: Place, side: Side, recordings: Path) -> Row:
+async def run_case(case: Case, place: Place, side: Side, recordings: Path, patience: float = 1.0) -> Row:
     """The case, judged; what goes wrong in it is a reason, never an exception. A failing one is recorded."""
     began_s = time.monotonic()
-    trial = Trial(case, place, side)
+    trial = Trial(case, place, side, patience)
     try:
-        async with asyncio.timeout(case.limit_s):
+        async with asyncio.timeout(case.limit_s * patience):
             await case.run(trial)
     except TimeoutError:
-        trial.verdict.reasons.append(f"not over within {case.limit_s:.0f} s")
+        trial.verdict.reasons.append(f"not over within {case.limit_s * patience:.0f} s")
     except Exception as error:
         trial.verdict.reasons.append(f"{type(error).__name__}: {error}"[:200])
     turns = [await call.turns() for call in trial.calls]
@@ -96,7 +96,12 @@ async def run_case(case: Case, place: Place, side: Side, recordings: Path) -> Ro
 
 
 async def run_cases(
-    cases: Sequence[Case], places: Places, jobs: int, recordings: Path, note: Callable[[Row], None]
+    cases: Sequence[Case],
+    places: Places,
+    jobs: int,
+    recordings: Path,
+    note: Callable[[Row], None],
+    patience: float = 1.0,
 ) -> list[Row]:
     """All of them on one stack, `jobs` at once; with a plain bot beside those it applies to, one call at a time."""
     ours = asyncio.Semaphore(jobs)
@@ -107,7 +112,7 @@ async def run_cases(
     async def one(case: Case, side: Side) -> None:
         # In this order, so that a case that waits for an orchestrator of its own holds no place.
         async with _held(private if case.is_private else None), _held(plain if side is Side.PLAIN else None), ours:
-            row = await _placed(case, places, side, recordings)
+            row = await _placed(case, places, side, recordings, patience)
         rows.append(row)
         note(row)
 
@@ -124,10 +129,10 @@ async def run_cases(
     return sorted(rows, key=lambda row: (order[row.case.name], row.side.value))
 
 
-async def _placed(case: Case, places: Places, side: Side, recordings: Path) -> Row:
+async def _placed(case: Case, places: Places, side: Side, recordings: Path, patience: float) -> Row:
     try:
-        async with asyncio.timeout(case.limit_s + START_S), places(case, side) as place:
-            return await run_case(case, place, side, recordings)
+        async with asyncio.timeout((case.limit_s + START_S) * patience), places(case, side) as place:
+            return await run_case(case, place, side, recordings, patience)
     except Exception as error:
         verdict = Verdict(reasons=[f"not run: {type(error).__name__}: {error}"[:300]])
         return Row(case, side, verdict, 0.0, [], [], os.getloadavg()[0])

@@ -81,7 +81,7 @@ def whisper(speech: Samples, seed: int = 1) -> Samples:
         out[at : at + window] += voiced * shape
     quiet = out[: len(speech)]
     level = np.sqrt(np.mean(np.square(speech))) / max(1e-9, np.sqrt(np.mean(np.square(quiet))))
-    return np.clip(quiet * level, -1.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(quiet * level, -1.0, 1.0), np.float32)
 
 
 def _envelope(frame: Curve, bins: int) -> Curve:

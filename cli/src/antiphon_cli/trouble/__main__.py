@@ -62,9 +62,11 @@ async def measure(options: argparse.Namespace, cases: Sequence[Case], console: C
                 say = partial(_say, log)
                 async with started(product, stack, some, (server, url), Path(folder), say) as at:
                     if options.random:
-                        rows += await run_random(some, at.lane, options.jobs or LANES, recordings, note)
+                        lanes = options.jobs or LANES
+                        rows += await run_random(some, at.lane, lanes, recordings, note, options.patience)
                     else:
-                        rows += await run_cases(some, at.place, options.jobs or JOBS[stack], recordings, note)
+                        jobs = options.jobs or JOBS[stack]
+                        rows += await run_cases(some, at.place, jobs, recordings, note, options.patience)
     return rows
 
 
@@ -81,6 +83,9 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--random", type=int, default=0, metavar="N", help="N random combinations on stubs instead")
     parser.add_argument("--seed", type=int, default=1, help="of the random combinations")
     parser.add_argument("--first", type=int, default=0, help="the first combination's number, to try one again")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="how many times as long things may take: busy machines"
+    )
     parser.add_argument("--product", type=Path, help="measure the checkout in this folder instead, with its .venv")
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     return parser.parse_args(arguments)
