@@ -14,7 +14,7 @@ import soundfile as sf
 from ..frames import AgentAudio, DropAudio, Message
 from ..playout import Playout
 from ..wav import CALL_RATE_HZ, Samples, resampled
-from .judge import Owed, Span
+from .judge import DEAD_AIR_S, Owed, Span, sound_s
 from .line import TICK, TICK_S, Line
 from .phones import Heard, Phone
 
@@ -141,10 +141,14 @@ class Call:
 
     async def reply(self, within_s: float = 5.0, for_s: float = 0.9, length_s: float = 12.0) -> bool:
         """Wait until the agent has answered the last turn and is silent again; False when nothing came in time."""
-        since = self.owed[-1].at_s if self.owed else 0.0
-        if not await self.speaks(within_s, since):
+        owed = self.owed[-1] if self.owed else Owed(0.0)
+        if not await self.speaks(within_s, owed.at_s):
             return False
-        return await self.quiet(for_s, length_s)
+        await self.quiet(for_s, length_s)
+        # A short gap is no end: what is missing may still come.
+        if await self.until(lambda: sound_s(self.spans, owed.at_s, self.now) >= owed.least_s, DEAD_AIR_S):
+            return await self.until(lambda: self.now - self.last_heard_s >= for_s, length_s)
+        return False
 
     async def closes(self, within_s: float) -> bool:
         """Wait until the server has ended the call."""

@@ -1,7 +1,5 @@
 """Callers of other rates: heard as soon as those of 16 kHz."""
 
-import statistics
-
 from ..call import Call
 from ..case import ANSWER, Trial, case
 from ..line import Format
@@ -33,7 +31,8 @@ async def _compared(trial: Trial, form: Format) -> None:
                 if (wait_s := await _wait(call)) is not None:
                     waits[side].append(wait_s)
     if min(map(len, waits.values())) == QUESTIONS:
-        later_s = statistics.median(waits[1]) - statistics.median(waits[0])
+        # The quickest of each: what a busy machine adds, it adds to others.
+        later_s = min(waits[1]) - min(waits[0])
         trial.expect(later_s < MOST_LATER_S, f"{form.rate_hz} Hz is heard {1000 * later_s:.0f} ms later than 16 kHz")
 
 
