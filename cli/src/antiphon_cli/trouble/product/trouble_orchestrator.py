@@ -41,7 +41,11 @@ async def no_result(params: FunctionCallParams) -> None:
 
 
 def make_raise(names: str) -> None:
-    """Has methods of the orchestrator raise, "module.Class.method" with spaces between; unknown ones are left out."""
+    """Has methods of the orchestrator raise, "module.Class.method" with spaces between.
+
+    One that this version has not is left out; raises SystemExit when it has none of them.
+    """
+    found = []
     for name in names.split():
         module, kind, method = name.split(".")
         try:
@@ -50,6 +54,9 @@ def make_raise(names: str) -> None:
             continue
         if hasattr(owner, method):
             setattr(owner, method, _raising)
+            found.append(name)
+    if names and not found:
+        raise SystemExit(f"TROUBLE_RAISING: the orchestrator has none of {names}; name what it has")
 
 
 def _raising(*_: object, **__: object) -> NoReturn:
