@@ -83,9 +83,12 @@ def as_case(one: Combination) -> Case:
 
 
 async def _turn(trial: Trial, call: Call, step: Step) -> None:
-    failing = Reply("no", status=500)
     usual = Reply(ANSWER, wait_s=step.hiccup_s if step.hiccup == "slow" else 0.0)
-    trial.play(failing if step.hiccup == "fails" else usual)
+    if step.hiccup == "fails":
+        # Once, and when it is asked again: more failures in a row would rightly end the call.
+        trial.script(lambda number, _: Reply("no", status=500) if number < 2 else usual)
+    else:
+        trial.play(usual)
     call.line.noise = stationary(HISS_DBFS) if step.noise == "hiss" else None
     async with _hiccup(trial, step):
         await _question(call, step, "" if step.hiccup == "fails" else ANSWER)
