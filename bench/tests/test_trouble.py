@@ -11,6 +11,7 @@ import pytest
 
 import antiphon_bench.trouble.cases  # noqa: F401  # fills the catalogue
 from antiphon_bench.trouble.case import CATALOGUE, Case, Side, Stack, Trial
+from antiphon_bench.trouble.cases.dictation import digits_in
 from antiphon_bench.trouble.chance import GAPS, HICCUPS, NOISES, combination
 from antiphon_bench.trouble.expected import BadExpectation, compare, read_expected
 from antiphon_bench.trouble.hiccups import Proxy
@@ -210,6 +211,11 @@ async def test_a_proxy_holds_back_what_the_service_answers() -> None:
         assert await reader.read(100) == b""
         writer.close()
     service.close()
+
+
+def test_digits_are_read_in_figures_and_in_words() -> None:
+    assert digits_in("My number is 555-123, four five six seven.") == "5551234567"
+    assert digits_in("Oh, I see: somebody won.") == "0"
 
 
 # Random combinations.

@@ -38,7 +38,7 @@ async def barge_in_through_echo(trial: Trial) -> None:
     """The caller breaks in while the agent's echo is on the line."""
     trial.play(Reply(LONG), Reply("It is Rome."))
     async with trial.call() as call:
-        call.line.echo = Echo(-26.0, 0.1)
+        call.line.echo = Echo(-14.0, 0.16)
         await call.say(trial.voice.question(), "")
         await call.speaks()
         await call.sleep(1.5)

@@ -84,11 +84,10 @@ async def mm_hmm_over_answer(trial: Trial) -> None:
     trial.expect_calls(1)
 
 
-@case("8", GROUP, "the answer goes on and is not replaced", stack=Stack.REAL)
+@case("8", GROUP, "the answer goes on, or something is said within 3 s", stack=Stack.REAL)
 async def yeah_okay_over_answer(trial: Trial) -> None:
     """A sign of listening in words."""
     await _over_answer(trial, await trial.voice.words("Yeah, okay."))
-    trial.expect_calls(1)
 
 
 @case("11", GROUP, "a sign of life within 3 s, and the answer is not thrown away", stack=Stack.REAL)
