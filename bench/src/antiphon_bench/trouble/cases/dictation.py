@@ -61,5 +61,4 @@ def _dictated(name: str, pause_s: float) -> None:
 
 for _name in TEXTS:
     _dictated(_name, 0.9)
-_dictated("phone", 0.5)
-_dictated("address", 0.5)
+_dictated("card", 0.5)

@@ -50,3 +50,5 @@ async def barge_in_through_echo(trial: Trial) -> None:
         await call.reply(5.0)
     trial.expect(spoken_s < 1.0, f"the agent spoke on for {spoken_s:.2f} s")
     trial.expect_calls(2)
+    said = " ".join(trial.remembered("user"))
+    trial.expect("answer" not in said, f"the agent's own words are the caller's: {said!r}")
