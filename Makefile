@@ -111,7 +111,7 @@ bench-turn-service: setup ## How soon turn verdicts come and what they cost, one
 bench-conversation: setup ## Voice-to-voice time on stubs with the seed's latencies beside a plain Pipecat bot, and calls on one core; 50 minutes.
 	$(BIN)/python -m antiphon_cli.conversation.bench --publish docs/latency $(ARGS)
 
-bench-trouble: setup ## Calls with misbehaving lines, models and services: 100 cases, on stubs and real models; ARGS="--only mute".
+bench-trouble: setup ## Calls with misbehaving lines, models and services: 130 cases, on stubs and real models; ARGS="--only mute".
 	$(BIN)/antiphon models fetch
 	$(BIN)/python -m antiphon_cli.trouble $(ARGS)
 

@@ -162,6 +162,8 @@ async def raw_audio_of_odd_length(trial: Trial) -> None:
         await call.sleep(0.5)
         await call.say(beep(), ANSWER)
         await call.reply()
+        outcomes = [turn["outcome"] for turn in await call.until_turns()]
+    trial.expect(outcomes == ["answered"], f"the turn after it is {outcomes}")
 
 
 @case("47", GROUP, "a counted turn, where the agent permits it", agent={"allow_send_text": True})
