@@ -23,7 +23,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-telemetry bench-rates bench-recording soak stress-alone eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
+.PHONY: help setup setup-nemo setup-deploy demo up test test-nemo test-vllm check bench-v2v bench-overhead bench-asr bench-tts bench-llm bench-turns bench-turn-service bench-conversation bench-trouble bench-telemetry bench-rates bench-recording soak stress-alone eval-conversation bench-wer telemetry dashboards chart images test-deploy test-cluster board-image format constraints clean
 help: ## Show this.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
@@ -110,6 +110,10 @@ bench-turn-service: setup ## How soon turn verdicts come and what they cost, one
 
 bench-conversation: setup ## Voice-to-voice time on stubs with the seed's latencies beside a plain Pipecat bot, and calls on one core; 50 minutes.
 	$(BIN)/python -m antiphon_cli.conversation.bench --publish docs/latency $(ARGS)
+
+bench-trouble: setup ## Calls with misbehaving lines, models and services: 130 cases, on stubs and real models; ARGS="--only mute".
+	$(BIN)/antiphon models fetch
+	$(BIN)/python -m antiphon_cli.trouble $(ARGS)
 
 bench-telemetry: setup ## What metrics, traces and logs cost the orchestrator in CPU, in turns with none of them.
 	$(BIN)/python -m antiphon_cli.telemetry_bench --publish docs/latency $(ARGS)

@@ -35,6 +35,8 @@ class Process:
     env: Mapping[str, str]
     # The proto service whose health tells; "" for the orchestrator, which answers HTTP.
     health: str = ""
+    # The interpreter; "": this one.
+    python: str = ""
 
 
 @dataclass(frozen=True, slots=True)

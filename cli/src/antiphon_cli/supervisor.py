@@ -40,7 +40,7 @@ class _Running:
 
     async def start(self) -> None:
         self._child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", self.process.module),
+            *(self.process.python or sys.executable, "-m", self.process.module),
             env=dict(self.process.env),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
