@@ -6,7 +6,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from own_bot import settles
 from web import Web, web
 
-from antiphon_orchestrator.webrtc import MAX_STARTED
+from antiphon_orchestrator.webrtc import MAX_BODY_BYTES, MAX_STARTED
 
 
 @asynccontextmanager
@@ -191,3 +191,10 @@ async def test_started_calls_that_never_make_an_offer_are_forgotten() -> None:
 async def test_status_says_that_calls_can_be_made() -> None:
     async with web() as at:
         assert (await at.http.get("/status")).json() == {"status": "ready", "transports": ["webrtc"]}
+
+
+async def test_a_body_that_is_too_long_or_too_deep_is_refused() -> None:
+    async with web() as at:
+        long = await at.http.post("/start", content=b'"' + bytes(MAX_BODY_BYTES))
+        assert long.status_code == 413 and str(MAX_BODY_BYTES) in long.json()["detail"]
+        assert (await at.http.post("/start", content=b"[" * 100_000)).status_code == 400
