@@ -134,6 +134,19 @@ async def test_a_frame_that_cannot_be_used_is_ignored_and_the_call_goes_on() -> 
     assert dict(zip(RUBBISH, turns, strict=True)) == dict.fromkeys(RUBBISH, answered)
 
 
+async def test_floats_are_told_once_a_second_and_the_call_goes_on_as_pcm() -> None:
+    floats = tone(0.02, RATE).astype("<f4").tobytes()
+    async with platform() as at, dialled(at.url) as caller:
+        await caller.until_session()
+        for _ in range(50):
+            await caller.socket.send(audio_frame(floats))
+        error = await caller.until_message("antiphon.error")
+        assert error["reason"] == "audio_float32" and "16-bit" in error["message"]
+        assert (await caller.turn())["outcome"] == "answered"
+        assert at.sample("antiphon_caller_audio_refused_total", reason="audio_float32") == 50
+        assert at.services["asr"].sample("antiphon_rpc_seconds_count", method="Transcribe", outcome="ok") in (None, 0)
+
+
 async def test_a_huge_message_ends_its_call_and_no_other() -> None:
     async with platform() as at, dialled(at.url) as good:
         await good.until_session()

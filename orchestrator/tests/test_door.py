@@ -1,6 +1,7 @@
 """The door by itself: what it lets in, what it says of the rest, and how often."""
 
 import json
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,6 +185,52 @@ def test_a_text_is_freed_of_control_characters_and_half_surrogates() -> None:
 def test_what_is_no_short_json_object_is_refused_by_reason(data: str | bytes, reason: str) -> None:
     parsed = parse(data)
     assert isinstance(parsed, Refused) and parsed.reason == reason
+
+
+def anything(chance: random.Random, depth: int = 0) -> Any:
+    """Any JSON value, made of what the door looks at and of what it does not expect there."""
+    words = [
+        "rtvi-ai",
+        "client-ready",
+        "client-message",
+        "send-text",
+        "signalling",
+        "trackStatus",
+        "\ud800",
+        "",
+        "x" * 200,
+    ]
+    words += ["antiphon.underruns", "disconnect-bot", "1.0.0"]
+    names = ["label", "type", "id", "data", "t", "d", "count", "content", "options", "message", "version", "about"]
+    names += ["library", "receiver_index", "enabled", "run_immediately", "audio_response"]
+    plain = [None, True, False, 0, -1, 7, 10**400, 1.5, float("nan"), *words]
+    kind = chance.random() if depth < 4 else 1.0
+    if kind < 0.6:
+        return {chance.choice(names): anything(chance, depth + 1) for _ in range(chance.randrange(8))}
+    if kind < 0.7:
+        return [anything(chance, depth + 1) for _ in range(chance.randrange(3))]
+    return chance.choice(plain)
+
+
+def test_of_any_message_at_all_only_known_things_are_let_in() -> None:
+    chance, admitted = random.Random(11), 0
+    for _ in range(20_000):
+        label = {"label": "rtvi-ai"} if chance.random() < 0.7 else {}
+        kind = chance.choice(["client-ready", "client-message", "send-text", "signalling", "antiphon.underruns", "x"])
+        message = label | {"type": kind, "id": anything(chance, 4), "count": anything(chance, 4)}
+        message |= {"data": anything(chance), "message": anything(chance)}
+        verdict = judge(message, allow_text=True, signalling=True)
+        if isinstance(verdict, Refused):
+            assert verdict.reason in MESSAGES and len(verdict.detail) < 300
+            continue
+        admitted += 1
+        assert 0 <= verdict.underruns <= 1000 and len(verdict.text) <= MAX_TEXT
+        if verdict.rtvi:
+            assert verdict.rtvi["type"] in ("client-ready", "disconnect-bot")
+            assert set(verdict.rtvi) <= {"label", "type", "id", "data"}
+            assert set(verdict.rtvi.get("data", {})) <= {"version", "about"}
+            assert len(json.dumps(verdict.rtvi)) < 8_000
+    assert admitted > 1000
 
 
 # --- the door of a session

@@ -129,6 +129,15 @@ def test_few_floats_or_words_that_could_be_pcm_are_not_certain() -> None:
     assert is_float32(np.sin(np.arange(1, 81)).astype("<f4").tobytes())
 
 
+def test_another_encoding_after_minutes_of_pcm_is_recognized_all_the_same() -> None:
+    watch, spoken_pcm = EncodingWatch(), [pcm(spoken(path, 16_000)) for path in RECORDINGS]
+    for audio in spoken_pcm:
+        assert {watch.refusal(audio[at : at + 640]) for at in range(0, len(audio) - 639, 640)} == {""}
+    later = b"".join(companded(spoken(path, 16_000), "audio_mu_law") for path in RECORDINGS)
+    reasons = [watch.refusal(later[at : at + 320]) for at in range(0, len(later) - 319, 320)]
+    assert reasons.index("audio_mu_law") * 0.02 < 3.0
+
+
 def test_pcm_after_floats_is_taken_again() -> None:
     watch, wave = EncodingWatch(), np.sin(np.arange(320) / 5)
     assert watch.refusal(wave.astype("<f4").tobytes()) == "audio_float32"

@@ -8,6 +8,7 @@ from own_bot import settles
 from web import Web, web
 
 from antiphon_orchestrator.started_calls import MAX_STARTED
+from antiphon_orchestrator.webrtc import MAX_BODY_BYTES
 
 
 @asynccontextmanager
@@ -237,3 +238,10 @@ async def test_too_many_started_calls_are_counted() -> None:
         for _ in range(MAX_STARTED + 2):
             await started(at)
         assert limits(at, "started") == 2
+
+
+async def test_a_body_that_is_too_long_or_too_deep_is_refused() -> None:
+    async with web() as at:
+        long = await at.http.post("/start", content=b'"' + bytes(MAX_BODY_BYTES))
+        assert long.status_code == 413 and str(MAX_BODY_BYTES) in long.json()["detail"]
+        assert (await at.http.post("/start", content=b"[" * 100_000)).status_code == 400

@@ -24,6 +24,9 @@ SMOOTH = 0.8
 ROUGH = 0.5
 # Frames that look like one encoding, less those that look like PCM, before the caller's audio is taken for it.
 SURE_FRAMES = 10
+# After so many frames of PCM, one in so many is looked at.
+SETTLED_FRAMES = 100
+SETTLED_LOOKS = 10
 
 
 def _mu_law() -> Wave:
@@ -58,7 +61,10 @@ def is_float32(audio: bytes, least: int = LEAST_FLOATS) -> bool:
     As PCM their upper words are 8,064 to 16,383 or -24,704 to -16,385: no sound that swings to both sides keeps to that
     in every second sample, and hardly ever in those between.
     """
-    words = np.frombuffer(audio[: len(audio) // 4 * 4], "<u2").reshape(-1, 2)
+    words = np.frombuffer(audio, "<u2", len(audio) // 4 * 2).reshape(-1, 2)
+    within = (words[:, 1] & 0x7FFF) - np.uint16(FLOAT_WORDS.start) < len(FLOAT_WORDS)
+    if np.count_nonzero(within) < least:  # as in nearly all PCM
+        return False
     words = words[words.any(axis=1)]
     if len(words) < least:
         return False
@@ -108,6 +114,9 @@ class EncodingWatch:
         self._suspected = ""
         self._recognized = ""
         self._score = 0
+        # Frames of PCM in a row, and frames in all.
+        self._pcm = 0
+        self._count = 0
 
     def refusal(self, audio: bytes, channels: int = 1) -> str:
         """The reason for which this frame is refused, "" when it is taken for PCM."""
@@ -116,7 +125,11 @@ class EncodingWatch:
         self._floats = is_float32(audio, LEAST_FLOATS // 8 if self._floats else LEAST_FLOATS)
         if self._floats:
             return "audio_float32"
-        seems = looks_like(audio) if channels == 1 else None
+        self._count += 1
+        if channels != 1 or (self._pcm >= SETTLED_FRAMES and self._count % SETTLED_LOOKS):
+            return self._recognized
+        seems = looks_like(audio)
+        self._pcm = 0 if seems else self._pcm + (seems is not None)
         if seems and not self._score:
             self._suspected = seems
         if seems is not None:

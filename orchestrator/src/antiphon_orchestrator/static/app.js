@@ -112,6 +112,7 @@ function receive(data) {
   let message;
   try { message = JSON.parse(data); } catch { return; }
   if (message.type === "antiphon.turn") show(message.turn);
+  else if (message.type === "antiphon.error") element("status").textContent = message.message;
   else if (message.label === "rtvi-ai" && message.type === "user-transcription") {
     element("interim").textContent = message.data.final ? "" : message.data.text;
   }
