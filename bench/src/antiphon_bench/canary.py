@@ -73,11 +73,7 @@ class CanaryMetrics:
                 "Silence of more than 3 s after a turn of the caller's, in all.",
                 registry=registry,
             ),
-            healthy=Gauge(
-                "antiphon_canary_healthy",
-                "1 when the last call was answered without any trouble, else 0.",
-                registry=registry,
-            ),
+            healthy=Gauge("antiphon_canary_healthy", "1 when the last call was answered, else 0.", registry=registry),
             last_call=Gauge("antiphon_canary_last_call_timestamp_seconds", "When it ended.", registry=registry),
         )
         for outcome in OUTCOMES:
@@ -92,7 +88,7 @@ class CanaryMetrics:
         """Counts a call; of one that broke off, what there was of it."""
         self.calls.labels(outcome).inc()
         troubles = call.measured.troubles if call else Troubles()
-        self.healthy.set(outcome == "answered" and not troubles.kinds)
+        self.healthy.set(outcome == "answered")
         self.last_call.set(time.time())
         self.dead_air_seconds.inc(troubles.dead_air_total_s)
         for kind in troubles.kinds:
@@ -143,5 +139,8 @@ async def call_once(route: Route, metrics: CanaryMetrics) -> Outcome:
         outcome = "dropped"
         log.warning("the call was given up after %g s", LONGEST_CALL_S)
     metrics.observe(outcome, call)
-    log.info("a call was %s", outcome)
+    if call and (kinds := call.measured.troubles.kinds):
+        log.warning("a call was %s, with %s", outcome, ", ".join(kind.value.replace("_", " ") for kind in kinds))
+    else:
+        log.info("a call was %s", outcome)
     return outcome

@@ -1,17 +1,25 @@
 """Moonshine on real speech, spoken by hibari."""
 
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from asr_caller import COMMIT, RATE, SPECULATE, Stream, asr, chunks, config, finalize, silence, stream
 from conftest import needs_moonshine
 
+from antiphon_asr.weights import MOONSHINE_DIR
 from antiphon_runtime.testing import Served
+from antiphon_runtime.weights import DEFAULT_DIR
 
 np = pytest.importorskip("numpy")
 hibari = pytest.importorskip("hibari")
 jiwer = pytest.importorskip("jiwer")
 soxr = pytest.importorskip("soxr")
+pytest.importorskip("onnxruntime")
+
+from antiphon_asr.backends.moonshine.model import Moonshine  # noqa: E402
+from antiphon_asr.backends.moonshine.repeats import find_repeat  # noqa: E402
 
 pytestmark = needs_moonshine
 
@@ -271,3 +279,21 @@ async def test_ten_minutes_of_silence_cost_nothing_and_the_next_words_are_heard(
         await say(call, spoken[SENTENCES[0]])
         answer = await call.ask(2, COMMIT)
     assert wer(SENTENCES[0], answer.text) <= 0.15
+
+
+@pytest.mark.parametrize("sentence", [SENTENCES[0], SENTENCES[1]])
+async def test_what_is_said_twice_is_heard_twice(served: Served, spoken: dict[str, bytes], sentence: str) -> None:
+    async with stream(served) as call:
+        await say(call, silence(RATE // 2) + spoken[sentence] + silence(RATE // 2) + spoken[sentence])
+        heard = (await call.ask(1, COMMIT)).text
+    assert wer(f"{sentence} {sentence}", heard) <= 0.15
+
+
+@pytest.mark.parametrize("seed", [1, 9])
+def test_a_clip_that_makes_the_decoder_loop_repeats_nothing(spoken: dict[str, bytes], seed: int) -> None:
+    folder = Path(os.environ.get("ANTIPHON_MODELS_DIR", DEFAULT_DIR)).expanduser()
+    model = Moonshine(folder / MOONSHINE_DIR)
+    said = np.frombuffer(spoken[SENTENCES[1]], "<i2") / 32767 * 0.03
+    clip = (said + np.random.default_rng(seed).normal(size=len(said)) * 0.01).astype(np.float32)
+    assert find_repeat((model._decoded(clip, lambda: False) or "").split()) is not None
+    assert find_repeat((model.text(clip) or "").split()) is None
