@@ -24,7 +24,7 @@ from pipecat.frames.frames import (
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
 from .containment import Containment
-from .early import Early
+from .early import Early, Seen
 from .services.errors import breaks_answers
 from .services.frames import (
     AgentSilencedFrame,
@@ -101,6 +101,8 @@ class TimelineObserver(BaseObserver):
         self._llm_start_ns = 0
         self._tool_start_ns = 0
         self._early = Early()
+        # The newest speech that was taken for none.
+        self._dismissed: Seen = []
         # Why a service that answers need no longer be asked, "" while all can be.
         self._out_of_order = ""
 
@@ -128,6 +130,8 @@ class TimelineObserver(BaseObserver):
         for earlier in counted:
             await self._on_frame(*earlier)
         dropped = self._early.dropped(frame)
+        if dropped and isinstance(frame, OverlapEndedFrame):
+            self._dismissed = dropped
         if dropped and self._turn:
             if isinstance(frame, OverlapEndedFrame):
                 self._turn.span("overlap", dropped[0][1], now)
@@ -168,10 +172,10 @@ class TimelineObserver(BaseObserver):
                 if self._turn and self._pauses:
                     self._turn.span("speech", self._speech_start_ns, list(self._pauses.values())[-1])
             case CommitTurnFrame():
+                await self._revive(now)
                 await self._committed(frame, now)
-            case TranscriptionFrame() if self._turn:
-                self._turn.heard = f"{self._turn.heard} {frame.text}".strip()
-                self._text_came(self._turn, now)
+            case TranscriptionFrame():
+                await self._understood(frame, now)
             case EmptyUtteranceFrame() if self._turn:
                 self._text_came(self._turn, now)
                 if not self._turn.heard:
@@ -189,7 +193,7 @@ class TimelineObserver(BaseObserver):
         if turn is None:
             late_ns = self._late_audio_ns
             self._turn = Turn(self._next_id, stalled=late_ns is not None and start_ns <= late_ns + STALL_NS)
-            self._late_audio_ns = None
+            self._late_audio_ns, self._dismissed = None, []
             self._next_id += 1
             self._progress = _Progress()
             self._pauses.clear()
@@ -210,13 +214,10 @@ class TimelineObserver(BaseObserver):
         if self._interrupted:  # none of it was heard, or it would have been remembered by now
             turn, self._interrupted = self._interrupted, None
             await self._close(turn, "interrupted")
-        spoken_ns = now - round(frame.silence_ms * MS)
-        end_ns = min(self._pauses.get(frame.sample, now), spoken_ns)
-        if self._turn is None or self._turn.speech_end_ns is not None:
-            # Speech that was taken for none, and whose words came late, is a turn of its own.
-            await self._speech_started(end_ns, now)
         if self._turn is None:
             return
+        spoken_ns = now - round(frame.silence_ms * MS)
+        end_ns = min(self._pauses.get(frame.sample, now), spoken_ns)
         self._committed_ns = now
         self._awaiting_text = True
         self._turn.commit_reason, self._turn.held_for = frame.reason, frame.held_for
@@ -225,6 +226,28 @@ class TimelineObserver(BaseObserver):
         self._turn.stages.clear()
         self._turn.stage("pause", min(self._stopped_ns, now))
         self._turn.stage("verdict", now)
+
+    async def _understood(self, frame: TranscriptionFrame, now: int) -> None:
+        if not self._awaiting_text:
+            await self._revive(now)
+        if self._turn:
+            self._turn.heard = f"{self._turn.heard} {frame.text}".strip()
+            self._text_came(self._turn, now)
+
+    async def _revive(self, now: int) -> None:
+        """Speech that was taken for none turns out to be a turn of its own: its words, or its end, came late.
+
+        It is accounted for from its beginning. No turn is open that they could belong to.
+        """
+        if self._turn and (self._turn.speech_end_ns is None or self._awaiting_text):
+            return
+        dismissed, self._dismissed = self._dismissed, []
+        for earlier in dismissed:
+            await self._on_frame(*earlier)
+        if not dismissed:
+            await self._speech_started(now, now)
+        if self._turn and self._turn.speech_end_ns is None:
+            self._turn.speech_end_ns = list(self._pauses.values())[-1] if self._pauses else now
 
     async def _no_text(self, turn: Turn, error: str) -> None:
         self._turn = None

@@ -43,15 +43,16 @@ MODES = {
 }
 # A reply of which nothing has come so long after there was something to speak is asked for elsewhere.
 FIRST_AUDIO_S = 5.0
-# A model that writes nothing for longer has what it wrote spoken: a listener takes a longer silence for a fault.
-LULL_S = 1.0
+# What a model wrote and the voice keeps back for longer, with nothing else to be heard, is spoken as it is: a listener
+# takes a longer silence for a fault.
+LULL_S = 1.2
 
 
 class AntiphonTTSService(GrpcErrors, TTSService):
     """One RPC a reply, opened when the model begins to answer and fed with its tokens as they come.
 
     The service cuts the text into clauses and says when each word is spoken, so that an interrupted reply is
-    remembered as far as it was heard. What the model leaves lying for a second is spoken as it is.
+    remembered as far as it was heard. What waits while nothing is heard is soon spoken as it is.
     """
 
     # None: what is spoken, and when, is told by others.
@@ -219,7 +220,9 @@ class AntiphonTTSService(GrpcErrors, TTSService):
                     case "audio":
                         await self._announce(said, context_id)
                         said = []
-                        await self.append_to_audio_context(context_id, self._audio_frame(event.audio, context_id))
+                        frame = self._audio_frame(event.audio, context_id)
+                        reply.heard(frame.num_frames / frame.sample_rate)
+                        await self.append_to_audio_context(context_id, frame)
                     case "spoken":
                         said.append((event.spoken.text, event.spoken.start_ms / 1000))
                     case "flushed":

@@ -1,6 +1,7 @@
 """One spoken reply's RPC, and its second try."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from .link import is_lost
 SEGMENT_CHARS = 200
 # Of a flush because the model has paused; the marks of others are smaller.
 LULL_MARK = 2**31 - 1
+FLUSH = pb.SynthesizeRequest(flush=pb.Flush(mark=LULL_MARK))
+# A flush waits so long for a word that is being written.
+WORD_S = 0.3
 LOST = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
@@ -37,6 +41,12 @@ class Reply:
     _owed: asyncio.Event = field(default_factory=asyncio.Event)
     _chars: int = 0
     _text_came: asyncio.Event = field(default_factory=asyncio.Event)
+    _told_all: asyncio.Event = field(default_factory=asyncio.Event)
+    # Since when text waits that may not be a segment, None when none does; and until when there is audio to be heard.
+    _waits_since_s: float | None = None
+    _heard_until_s: float = 0.0
+    # At the end of the word that is being written.
+    _flush_wanted: bool = False
     # Flushes what the model has left lying.
     flushing: asyncio.Task[None] | None = None
 
@@ -52,16 +62,22 @@ class Reply:
     async def tell(self, request: pb.SynthesizeRequest) -> None:
         """Raises as `opened`. When the stream has ended, reading it tells why."""
         async with self._telling:
-            self._told.append(request)
-            self._count(request)
+            requests = [request]
+            if self._flush_wanted and request.text[:1].isspace():
+                requests.insert(0, FLUSH)  # a word has just ended
+            for one in requests:
+                self._told.append(one)
+                self._count(one)
             stream = await self.opened()
             with suppress(*LOST):
-                await stream.write(request)
+                for one in requests:
+                    await stream.write(one)
 
     async def end(self) -> None:
         """The text is complete. Raises as `opened`."""
         async with self._telling:
             self._ended = True
+            self._told_all.set()
             self._owed.set()
             self._text_came.set()
             stream = await self.opened()
@@ -73,22 +89,42 @@ class Reply:
         if request.WhichOneof("request") == "flush" or self._chars >= SEGMENT_CHARS:
             self._owed.set()
         if request.text:
+            self._waits_since_s = self._waits_since_s or time.monotonic()
             self._text_came.set()
+        else:
+            self._waits_since_s, self._flush_wanted = None, False
+
+    def heard(self, audio_s: float) -> None:
+        """The voice has sent so much audio, and with it spoken what had waited."""
+        now_s = time.monotonic()
+        self._heard_until_s = max(now_s, self._heard_until_s) + audio_s
+        if self._waits_since_s is not None:
+            self._waits_since_s = now_s
 
     async def flush_lulls(self, lull_s: float) -> None:
-        """Has the voice speak what it was told when the model writes nothing for `lull_s`, until the reply's end.
+        """Has the voice speak what has waited for `lull_s` when nothing else is heard, until the reply's end.
 
         A model that trickles is heard word by word rather than not at all. Raises as `opened`.
         """
         while not self._ended:
-            await self._text_came.wait()
-            try:
-                while not self._ended:
-                    self._text_came.clear()
-                    async with asyncio.timeout(lull_s):
-                        await self._text_came.wait()
-            except TimeoutError:
-                await self.tell(pb.SynthesizeRequest(flush=pb.Flush(mark=LULL_MARK)))
+            if self._waits_since_s is None:
+                self._text_came.clear()
+                await self._text_came.wait()
+                continue
+            wait_s = max(self._waits_since_s + lull_s, self._heard_until_s) - time.monotonic()
+            if wait_s > 0:
+                await self._sleep(wait_s)
+                continue
+            self._flush_wanted = True
+            await self._sleep(WORD_S)
+            if self._flush_wanted and not self._ended:
+                await self.tell(FLUSH)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Less when the reply's text ends meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._told_all.wait()
 
     async def move_to(self, stream: Stream) -> None:
         """Tells another stream what the one before was told."""
