@@ -12,7 +12,7 @@ async def _echo(trial: Trial, gain_db: float, delay_s: float) -> None:
     async with trial.call() as call:
         call.line.echo = Echo(gain_db, delay_s)
         await call.say(trial.voice.question(), LONG)
-        await call.reply(5.0, for_s=3.5, length_s=20.0)
+        await call.reply(5.0, for_s=2.0, length_s=14.0)
     trial.expect_calls(1)
 
 
@@ -23,7 +23,7 @@ def _level(gain_db: float, delay_s: float) -> None:
         "the answer is heard to its end with one model call",
         name=f"echo_{-round(gain_db)}_db_under",
         stack=Stack.REAL,
-        limit_s=35.0,
+        limit_s=30.0,
     )
     async def run(trial: Trial) -> None:
         await _echo(trial, gain_db, delay_s)
