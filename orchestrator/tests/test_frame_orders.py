@@ -175,7 +175,7 @@ async def test_a_latency_is_never_below_the_silence_that_the_policy_waited_for(t
 @pytest.mark.parametrize(("cut_off", "outcome"), [(True, "hung_up"), (False, "interrupted")])
 async def test_a_caller_who_hangs_up_in_mid_answer_was_not_answered(cut_off: bool, outcome: str) -> None:
     told = Told()
-    told.observer = TimelineObserver(told._closed, was_cut_off=lambda: cut_off)
+    told.observer = TimelineObserver(told, was_cut_off=lambda: cut_off)
     await told.asks(0, 1000)
     await told.at(1300, LLMFullResponseStartFrame(), LLMTextFrame("Hi."), sound(1), BotStartedSpeakingFrame())
     await told.observer.finish()

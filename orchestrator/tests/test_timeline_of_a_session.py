@@ -35,7 +35,7 @@ async def test_noise_is_no_turn_and_takes_no_number(told: Told) -> None:
     await told.at(1500, EmptyUtteranceFrame())
     await told.asks(2000, 3000)
     await told.answers(3310)
-    assert told.empty == 1
+    assert told.empties == 1
     assert [(turn.turn_id, turn.outcome) for turn in told.turns] == [(1, "answered")]
 
 
@@ -44,7 +44,7 @@ async def test_an_utterance_whose_text_could_not_be_had_is_a_failed_turn(told: T
     await told.at(2250, commit(2000))
     await told.at(6250, EmptyUtteranceFrame(error="asr: gone"))
     assert [(turn.outcome, turn.error, turn.v2v_ms) for turn in told.turns] == [("failed", "asr: gone", None)]
-    assert told.empty == 0
+    assert told.empties == 0
 
 
 async def test_noise_over_an_answer_interrupts_it(told: Told) -> None:

@@ -44,15 +44,18 @@ class Told:
         self.turns: list[Turn] = []
         # Of each turn, whether the caller then waits in vain.
         self.waiting: list[bool] = []
-        self.empty = 0
-        self.observer = TimelineObserver(self._closed, self._on_empty)
+        self.empties = 0
+        self.observer = TimelineObserver(self)
 
-    async def _closed(self, turn: Turn, waiting: bool) -> None:
+    def begun(self, turn: Turn, start_ns: int) -> None:
+        """Speech of a turn began."""
+
+    async def closed(self, turn: Turn, waiting: bool) -> None:
         self.turns.append(turn)
         self.waiting.append(waiting)
 
-    def _on_empty(self, _turn_id: int) -> None:
-        self.empty += 1
+    def empty(self, turn_id: int) -> None:
+        self.empties += 1
 
     async def at(self, ms: float, *frames: Frame) -> None:
         for frame in frames:

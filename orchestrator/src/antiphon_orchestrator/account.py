@@ -3,8 +3,7 @@
 A fault in any of these is contained: the call does not depend on them.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from pipecat.frames.frames import OutputTransportMessageUrgentFrame
 
 from .ledger import Ledger
 from .session import Session
@@ -14,17 +13,10 @@ from .timeline import Turn
 class Account:
     """Receives turns from the observer and passes them to every instrument, each by itself."""
 
-    def __init__(
-        self,
-        session: Session,
-        ledger: Ledger,
-        send: Callable[[dict[str, Any]], Awaitable[None]],
-        *,
-        apologizes: bool,
-    ) -> None:
-        """`send` sends a message to the caller's client; `apologizes`: the agent says sorry for a missing answer."""
+    def __init__(self, session: Session, ledger: Ledger, *, apologizes: bool) -> None:
+        """`apologizes`: the agent says sorry for a missing answer."""
+        self._session = session
         self._ledger = ledger
-        self._send = send
         self._metrics = session.metrics
         self._containment = session.containment
         self._apologizes = apologizes
@@ -48,4 +40,6 @@ class Account:
         with contained("ledger"):
             self._ledger.closed(turn)
         with contained("message"):
-            await self._send({"type": "antiphon.turn", "turn": turn.to_json()})
+            message = {"type": "antiphon.turn", "turn": turn.to_json()}
+            if worker := self._session.worker:
+                await worker.queue_frame(OutputTransportMessageUrgentFrame(message=message))

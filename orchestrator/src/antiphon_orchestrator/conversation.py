@@ -18,6 +18,7 @@ from .backends import Backends
 from .ledger import Ledger
 from .limits import with_deadline
 from .manners.closing import Closing, after_call_length
+from .manners.leaving import Leaving
 from .manners.phrases import Occasion, lines_of
 from .manners.spokesman import Patience, Spokesman
 from .observer import TimelineObserver
@@ -51,37 +52,14 @@ async def converse(
     session.context = LLMContext(agent.messages(), tools=tools)  # type: ignore[arg-type]
     recorder = CallRecorder(recording) if recording else None
 
-    async def leave(last_words: Occasion) -> None:
-        if last_words is Occasion.GOODBYE:
-            session.limit_reached("silent_caller", f"nothing was said for {agent.idle_after_s:g} s, and after prompts")
-        session.end("agent")
-        await closing.end_with(last_words)
-
-    async def time_up() -> None:
-        session.limit_reached("call_length", f"the call has lasted {agent.max_call_s:g} s")
-        session.end("limit")
-        await closing.end_with(Occasion.TIME_UP)
-
-    async def prepare_time_up() -> None:
-        await backends.phrases.learn(line for occasion, line in lines.items() if occasion is Occasion.TIME_UP)
-
     lines = lines_of(agent)
-    spokesman = Spokesman(backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s), leave)
+    leaving = Leaving(session, backends.phrases, lines)
+    spokesman = Spokesman(backends.phrases, lines, Patience(agent.filler_after_s, agent.answer_within_s), leaving.leave)
     gaps = GapFiller(on_filled=session.metrics.audio_gap, on_dropped=session.metrics.audio_dropped)
     pipeline = build_pipeline(session, transport, backends, gaps, spokesman, recorder)
-
-    async def send(message: dict[str, Any]) -> None:
-        await worker.queue_frame(OutputTransportMessageUrgentFrame(message=message))
-
     clock = SystemClock()
-    account = Account(session, Ledger(session, clock), send, apologizes=Occasion.APOLOGY in lines)
-    observer = TimelineObserver(
-        account.closed,
-        account.empty,
-        account.begun,
-        was_cut_off=session.was_cut_off,
-        containment=session.containment,
-    )
+    account = Account(session, Ledger(session, clock), apologizes=Occasion.APOLOGY in lines)
+    observer = TimelineObserver(account, was_cut_off=session.was_cut_off, containment=session.containment)
     trouble = TroubleObserver(session.metrics.trouble, lambda: session.playout.said, session.containment)
     worker = PipelineWorker(
         pipeline,
@@ -94,30 +72,28 @@ async def converse(
         rtvi_processor=CallerRTVIProcessor(),
     )
     session.worker = worker
-    closing = Closing(worker, pipeline)
-    _handle_events(session, transport, worker, recording)
-
-    async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
-        await spokesman.failed(error)
-
-    worker.add_event_handler("on_pipeline_error", on_error)
-    runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
-    await runner.add_workers(worker)
+    leaving.closing = Closing(worker, pipeline)
+    _handle_events(session, transport, worker, spokesman, recording)
+    soon = [line for occasion, line in lines.items() if occasion is not Occasion.TIME_UP]
     try:
-        soon = [line for occasion, line in lines.items() if occasion is not Occasion.TIME_UP]
-        length = after_call_length(agent.max_call_s, time_up, prepare_time_up)
         async with (
             _beside(backends.phrases.learn(soon), "phrases"),
-            _beside(length, "call length"),
-            _beside(closing.enforce(), "closing"),
+            _beside(after_call_length(agent.max_call_s, leaving.time_up, leaving.prepare_time_up), "call length"),
+            _beside(leaving.closing.enforce(), "closing"),
         ):
-            await runner.run()
+            await _run(worker)
     finally:
         session.worker = None
         await observer.finish()
         trouble.finish()
         if recording:
             await recording.finish()
+
+
+async def _run(worker: PipelineWorker) -> None:
+    runner = WorkerRunner(handle_sigint=False, handle_sigterm=False)
+    await runner.add_workers(worker)
+    await runner.run()
 
 
 @asynccontextmanager
@@ -135,6 +111,7 @@ def _handle_events(
     session: Session,
     transport: BaseTransport,
     worker: PipelineWorker,
+    spokesman: Spokesman,
     recording: Recording | None,
 ) -> None:
     reconnected = False
@@ -155,5 +132,9 @@ def _handle_events(
         session.end("caller")
         await worker.cancel()
 
+    async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
+        await spokesman.failed(error)
+
+    worker.add_event_handler("on_pipeline_error", on_error)
     transport.add_event_handler("on_client_connected", on_connected)
     transport.add_event_handler("on_client_disconnected", on_disconnected)

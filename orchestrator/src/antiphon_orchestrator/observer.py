@@ -1,6 +1,6 @@
 """Watches a session's frames and writes its turns' timelines."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipecat.frames.frames import (
@@ -37,7 +37,7 @@ from .services.frames import (
     TurnVerdictFrame,
 )
 from .services.tts import SEGMENT_MS
-from .timeline import Outcome, Turn
+from .timeline import Outcome, Turn, TurnListener
 
 MS = 1_000_000
 # Speech that goes on this soon after a commit, before its text has come, is the same turn: it was committed too early.
@@ -63,28 +63,24 @@ class _Progress:
 
 
 class TimelineObserver(BaseObserver):
-    """One turn is open at a time; `on_turn` gets each as it closes, and whether the caller now waits in vain.
+    """One turn is open at a time; `listener.closed` gets each, and whether the caller now waits in vain.
 
     A turn closes when its answer has been spoken and remembered, when the caller interrupts it, when a service
-    fails, or when the session ends. `on_begin` gets it whenever speech of it begins, and when that did. An utterance
-    without words is no turn: `on_empty` hears of it, and its id is used again. `was_cut_off`: the caller has hung up in
-    the middle of a reply.
+    fails, or when the session ends. `listener.begun` gets it whenever speech of it begins, and when that did. An
+    utterance without words is no turn: `listener.empty` gets its id, which is used again. `was_cut_off`: the caller has
+    hung up in the middle of a reply.
     """
 
     def __init__(
         self,
-        on_turn: Callable[[Turn, bool], Awaitable[None]],
-        on_empty: Callable[[int], None] | None = None,
-        on_begin: Callable[[Turn, int], None] | None = None,
+        listener: TurnListener,
         was_cut_off: Callable[[], bool] = lambda: False,
         containment: Containment | None = None,
     ) -> None:
         super().__init__(observe_every_push=False)
         self._was_cut_off = was_cut_off
         self._containment = containment or Containment(lambda _: None)
-        self._on_turn = on_turn
-        self._on_empty = on_empty
-        self._on_begin = on_begin
+        self._listener = listener
         self._next_id = 1
         self._turn: Turn | None = None
         self._progress = _Progress()
@@ -197,8 +193,8 @@ class TimelineObserver(BaseObserver):
             self._next_id += 1
             self._progress = _Progress()
             self._pauses.clear()
-        if self._turn and self._turn.speech_end_ns is None and self._on_begin:
-            self._on_begin(self._turn, start_ns)
+        if self._turn and self._turn.speech_end_ns is None:
+            self._listener.begun(self._turn, start_ns)
         self._speech_start_ns = start_ns
 
     async def _interrupt(self, turn: Turn) -> None:
@@ -256,8 +252,7 @@ class TimelineObserver(BaseObserver):
             await self._close(turn, "failed", waiting=True)
         else:
             self._next_id = turn.turn_id
-            if self._on_empty:
-                self._on_empty(turn.turn_id)
+            self._listener.empty(turn.turn_id)
 
     def _text_came(self, turn: Turn, now: int) -> None:
         self._awaiting_text = False
@@ -364,4 +359,4 @@ class TimelineObserver(BaseObserver):
             outcome, turn.error = "failed", self._out_of_order
         heard = turn.first_audio_ns is not None and outcome in ("answered", "stalled", "interrupted")
         turn.outcome = "hung_up" if heard and self._was_cut_off() else outcome
-        await self._on_turn(turn, waiting)
+        await self._listener.closed(turn, waiting)

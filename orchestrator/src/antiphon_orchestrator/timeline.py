@@ -6,7 +6,7 @@ tile the voice-to-voice time exactly.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 # The `commit_reason` of a turn that was not spoken.
 TYPED = "typed"
@@ -152,3 +152,13 @@ def _json(span: Span, zero_ns: int) -> dict[str, Any]:
         "start_ms": _rounded((span.start_ns - zero_ns) / 1e6),
         "end_ms": _rounded((span.end_ns - zero_ns) / 1e6),
     }
+
+
+class TurnListener(Protocol):
+    """Receives what becomes of a call's turns."""
+
+    def begun(self, turn: Turn, start_ns: int) -> None: ...
+
+    def empty(self, turn_id: int) -> None: ...
+
+    async def closed(self, turn: Turn, waiting: bool) -> None: ...
