@@ -196,4 +196,6 @@ def _env(stack: Stack, url: str) -> dict[str, str]:
     }
     if stack is Stack.STUB:
         env |= {"ANTIPHON_ASR_SLOTS": SLOTS, "ANTIPHON_TTS_SLOTS": SLOTS, "ANTIPHON_ASR_STUB__SCRIPT": HEARD}
+        # A short pause is a complete verdict, on which an agent that may speculate begins its answer.
+        env["ANTIPHON_TURN_STUB__COMPLETE_AFTER_MS"] = "60"
     return env

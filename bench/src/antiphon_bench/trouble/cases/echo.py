@@ -12,7 +12,8 @@ async def _echo(trial: Trial, gain_db: float, delay_s: float) -> None:
     async with trial.call() as call:
         call.line.echo = Echo(gain_db, delay_s)
         await call.say(trial.voice.question(), LONG)
-        await call.reply(5.0, for_s=2.0, length_s=14.0)
+        await call.speaks()
+        await call.quiet(2.0, 14.0)
     trial.expect_calls(1)
 
 
