@@ -19,8 +19,8 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 from test_speculation import passes
 from test_strategies import text
+from told import Told
 
-from antiphon_orchestrator.observer import TimelineObserver
 from antiphon_orchestrator.services.frames import CommitTurnFrame, EmptyUtteranceFrame, TypedTextFrame
 from antiphon_orchestrator.timeline import Turn
 from antiphon_orchestrator.turns.playout import Playout
@@ -55,10 +55,8 @@ async def typing() -> AsyncIterator[Typing]:
     async def refuse() -> None:
         found.refused += 1
 
-    async def closed(turn: Turn, _: bool) -> None:
-        found.turns.append(turn)
-
-    observer = TimelineObserver(closed)
+    told = Told()
+    found.turns, observer = told.turns, told.observer
     async with bot(TypedTurns(refuse), memory.user(), observers=[observer]) as found.at:
         yield found
     await observer.finish()
