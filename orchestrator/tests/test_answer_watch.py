@@ -79,6 +79,13 @@ def test_an_answer_that_breaks_off_is_missed_when_the_rest_has_been_heard() -> N
     assert ends(*frames) == [Answer.MISSED]
 
 
+def test_an_answer_that_broke_before_its_turn_was_over_is_no_answer() -> None:
+    begun = BEGIN()
+    mark_speculative(begun, LLMContextFrame(LLMContext()))
+    over = UserStoppedSpeakingFrame(), AnswerOwedFrame()
+    assert ends(begun, sound(), broke(service(AntiphonTTSService)), END(), *over, HEARD(), QUIET()) == [Answer.MISSED]
+
+
 def test_errors_of_listening_services_and_of_tools_end_nothing() -> None:
     tool = broke(service(AntiphonLLMService), category=ErrorCategory.APPLICATION)
     assert ends(AnswerOwedFrame(), broke(service(AntiphonSTTService)), tool, BEGIN()) == []

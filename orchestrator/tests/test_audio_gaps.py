@@ -1,5 +1,7 @@
 """Gaps and bursts in a caller's audio."""
 
+import random
+
 import pytest
 from own_bot import bot, settles
 from pipecat.frames.frames import InputAudioRawFrame
@@ -91,6 +93,20 @@ def test_a_clock_that_runs_slow_by_a_percent_is_no_gap() -> None:
         line.silent(FRAME_S * 1.01)
         line.late += line.clock.arrived(FRAME_S, line.now_s)
     assert line.filled_s == 0 and not line.late
+
+
+@pytest.mark.parametrize("jitter_s", [0.001, 0.003, 0.005, 0.02])
+@pytest.mark.parametrize("mute_s", [0.35, 3.0, 600.0])
+def test_what_follows_a_mute_is_not_late_however_it_jitters(mute_s: float, jitter_s: float) -> None:
+    line, draw = Line(), random.Random(1)
+    line.sends(5)
+    line.silent(mute_s)
+    start_s = line.now_s
+    for tick in range(1, 120 * 50):
+        line.now_s = max(line.now_s, start_s + tick * FRAME_S + draw.uniform(0, jitter_s))
+        line.filled_s += line.clock.fill(line.now_s) * PIECE_S
+        line.late += line.clock.arrived(FRAME_S, line.now_s)
+    assert not line.late
 
 
 def test_a_busy_process_is_patient_up_to_a_bound() -> None:

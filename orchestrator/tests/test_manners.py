@@ -8,10 +8,12 @@ import pytest
 from own_bot import IMPATIENT, NOWHERE, Bot, bot, dialled, settles, stub
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
     EagerEndOfTurnCancelFrame,
     FunctionCallInProgressFrame,
     FunctionCallResultFrame,
     InterruptionFrame,
+    LLMFullResponseStartFrame,
     TTSAudioRawFrame,
     TTSTextFrame,
     UserStartedSpeakingFrame,
@@ -212,6 +214,16 @@ async def test_an_answer_that_is_heard_or_interrupted_is_not_given_up(sign: str)
             await at.send(InterruptionFrame())
         await asyncio.sleep(0.8)
         assert not at.down.of(AnswerOverdueFrame)
+
+
+async def test_an_answer_that_stalls_after_its_first_sound_is_given_up_too() -> None:
+    async with speaking(Patience(600, 0.5)) as at:
+        await at.send(AnswerOwedFrame(), LLMFullResponseStartFrame(), TTSAudioRawFrame(bytes(960), 24_000, 1))
+        await at.down.until(TTSAudioRawFrame)
+        await at.send_up(BotStartedSpeakingFrame())
+        await at.send_up(BotStoppedSpeakingFrame())
+        await at.down.until(AnswerOverdueFrame)
+        await settles(lambda: words(at) == ["So", "sorry."])
 
 
 async def test_a_tools_time_is_not_the_answers() -> None:

@@ -23,7 +23,8 @@ V2V = "antiphon_v2v_seconds"
 STAGE = "antiphon_stage_seconds"
 IN_TIME = (
     f'sum (rate({V2V}_bucket{{{HERE}, {ANSWERED}, le="{SLO_S}"}}[$__rate_interval])) / '
-    f'sum (rate(antiphon_turns_total{{{HERE}, outcome!~"interrupted|hung_up|stalled"}}[$__rate_interval]))'
+    f"(sum (rate({V2V}_count{{{HERE}, {ANSWERED}}}[$__rate_interval])) + "
+    f'sum (rate(antiphon_turns_total{{{HERE}, outcome=~"failed|unanswered"}}[$__rate_interval])))'
 )
 MEANS = f"{rate(f'{STAGE}_sum', by='stage')} / ignoring (stage) group_left {rate(f'{V2V}_count')}"
 SPREAD = f"{percentile(0.95, STAGE, by='stage')} - {percentile(0.5, STAGE, by='stage')}"

@@ -54,6 +54,9 @@ class IngressClock:
         self._in_gap = False
         self._heard_any = False
         self._lengths: deque[float] = deque([PIECE_S], maxlen=8)
+        self._gap_at_s = -1e9
+        # Of what is missing, how much was put down to a slow clock: it is not late when it comes.
+        self._forgiven_s = 0.0
         self._late_s = 0.0
         self._late_at_s = -1e9
         # How late this process ran what was due, of late: halved every second.
@@ -63,6 +66,7 @@ class IngressClock:
         passed_s, self._at_s = max(0.0, now_s - self._at_s), now_s
         leak = 0.0 if self._in_gap else min(self._missing_s, self._policy.drift * passed_s)
         self._missing_s += passed_s - leak
+        self._forgiven_s = min(self._policy.patience_s, self._forgiven_s + leak)
         self._held_up_s *= 0.5**passed_s
 
     def arrived(self, length_s: float, now_s: float) -> bool:
@@ -75,7 +79,12 @@ class IngressClock:
         self._missing_s -= length_s
         if self._missing_s >= 0:
             return False
-        late_s, self._missing_s = min(-self._missing_s, self._replaced_s), 0.0
+        early_s, self._missing_s = -self._missing_s, 0.0
+        forgiven_s = min(early_s, self._forgiven_s)
+        self._forgiven_s -= forgiven_s
+        if now_s - self._gap_at_s > self._policy.backlog_s:
+            self._replaced_s = 0.0  # the line has been prompt since: nothing comes late any more
+        late_s = min(early_s - forgiven_s, self._replaced_s)
         self._replaced_s -= late_s
         if now_s - self._late_at_s > self._policy.late_s:
             self._late_s = 0.0
@@ -107,8 +116,8 @@ class IngressClock:
         pieces = int(self._missing_s / PIECE_S + 1e-9)
         filled_s = pieces * PIECE_S
         self._missing_s -= filled_s
-        self._replaced_s += filled_s
-        self._in_gap = True
+        self._replaced_s = min(self._policy.backlog_s, self._replaced_s + filled_s)
+        self._in_gap, self._gap_at_s = True, now_s
         return pieces
 
 
@@ -259,6 +268,7 @@ class GapFiller(FrameProcessor):
         if not pieces:
             return
         self._on_filled(pieces * PIECE_S)
+        self._heard_s += pieces * PIECE_S
         silence = bytes(round(PIECE_S * self._rate_hz) * BYTES_PER_SAMPLE)
         for _ in range(pieces):
             await self._push_audio(silence)

@@ -1,6 +1,7 @@
 """One conversation: its pipeline run to the end, its turns kept."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,7 +21,7 @@ from .limits import with_deadline
 from .manners.closing import Closing, after_call_length
 from .manners.leaving import Leaving
 from .manners.phrases import Occasion, lines_of
-from .manners.spokesman import Patience, Spokesman
+from .manners.spokesman import Patience, ServiceFailedFrame, Spokesman
 from .observer import TimelineObserver
 from .pipeline import build_pipeline
 from .records.recorder import CallRecorder
@@ -29,6 +30,8 @@ from .rtvi import CallerRTVIProcessor
 from .session import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Session
 from .tools import TOOLS, Resources, read_knowledge
 from .trouble import TroubleObserver
+
+log = logging.getLogger(__name__)
 
 PARAMS = PipelineParams(
     audio_in_sample_rate=INPUT_RATE_HZ,
@@ -69,11 +72,11 @@ async def converse(
         app_resources=Resources(knowledge=read_knowledge(agent.knowledge_file)),
         # A caller may listen in silence for long; what ends a call is the hang-up.
         idle_timeout_secs=None,
-        rtvi_processor=CallerRTVIProcessor(),
+        rtvi_processor=CallerRTVIProcessor(session.containment),
     )
     session.worker = worker
-    leaving.closing = Closing(worker, pipeline)
-    _handle_events(session, transport, worker, spokesman, recording)
+    session.closing = leaving.closing = Closing(worker, pipeline)
+    _handle_events(session, transport, worker, recording)
     soon = [line for occasion, line in lines.items() if occasion is not Occasion.TIME_UP]
     try:
         async with (
@@ -104,14 +107,15 @@ async def _beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[N
         yield
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(result, Exception):
+            log.error("%s failed", name, exc_info=result)
 
 
 def _handle_events(
     session: Session,
     transport: BaseTransport,
     worker: PipelineWorker,
-    spokesman: Spokesman,
     recording: Recording | None,
 ) -> None:
     reconnected = False
@@ -130,10 +134,12 @@ def _handle_events(
 
     async def on_disconnected(_transport: BaseTransport, _client: Any) -> None:
         session.end("caller")
+        if session.closing:
+            session.closing.line_is_gone()
         await worker.cancel()
 
     async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
-        await spokesman.failed(error)
+        await worker.queue_frame(ServiceFailedFrame(error=error))
 
     worker.add_event_handler("on_pipeline_error", on_error)
     transport.add_event_handler("on_client_connected", on_connected)

@@ -207,9 +207,11 @@ class Door:
         if admitted.text:
             await self._queue(TypedTextFrame(text=admitted.text))
         if admitted.rtvi:
-            if admitted.rtvi["type"] == "disconnect-bot":
+            if admitted.rtvi["type"] != "disconnect-bot":
+                await self._queue(InputTransportMessageFrame(message=admitted.rtvi))
+            elif self._session.closing:
                 self._session.end("caller")
-            await self._queue(InputTransportMessageFrame(message=admitted.rtvi))
+                await self._session.closing.end()
 
     async def refuse(self, reason: str, detail: str = "") -> None:
         """Counts a refused message, and tells the caller."""

@@ -20,7 +20,7 @@ M = TypeVar("M", Counter, Histogram)
 # The spans in which a caller of each service waits for its first answer.
 FIRST_ANSWERS = {"asr": "asr", "llm first token": "llm", "tts first audio": "tts"}
 # Instruments whose faults are contained.
-INSTRUMENTS = ("observer", "metrics", "traces", "ledger", "message")
+INSTRUMENTS = ("observer", "metrics", "traces", "ledger", "message", "rtvi")
 SERVICES = ("asr", "llm", "tts", "turn")
 # Who ended a call: the caller hung up, the agent said goodbye, its time was up, this server stopped, or an error did.
 Ending = Literal["caller", "agent", "limit", "server", "error"]

@@ -158,7 +158,7 @@ class TimelineObserver(BaseObserver):
                 self._pauses[frame.sample] = frame.speech_end_ns
             case LateAudioFrame():
                 self._late_audio_ns = now
-                if self._turn and self._turn.first_audio_ns is None:
+                if self._turn and self._turn.first_audio_ns is None and self._is_heard(self._turn, now):
                     self._turn.stalled = True
             case TurnVerdictFrame() if self._turn:
                 name = f"verdict@{frame.silence_ms}"
@@ -176,6 +176,11 @@ class TimelineObserver(BaseObserver):
                 self._text_came(self._turn, now)
                 if not self._turn.heard:
                     await self._no_text(self._turn, frame.error)
+
+    @staticmethod
+    def _is_heard(turn: Turn, now: int) -> bool:
+        """Return True while speech of the turn is coming, or has just ended."""
+        return turn.speech_end_ns is None or now - turn.speech_end_ns <= RESUME_NS
 
     async def _speech_started(self, start_ns: int, now: int) -> None:
         turn = self._turn
@@ -294,8 +299,10 @@ class TimelineObserver(BaseObserver):
                 await self._settle(turn)
             case ErrorFrame() if turn.heard and breaks_answers(frame):
                 await self._broken(turn, frame.error)
-            case AnswerOverdueFrame() if turn.heard and not turn.first_audio_ns:
-                await self._broken(turn, frame.reason)
+            case AnswerOverdueFrame() if turn.heard:
+                turn.error = frame.reason
+                self._turn = None
+                await self._close(turn, "failed", waiting=True)
 
     async def _broken(self, turn: Turn, error: str) -> None:
         turn.error = error

@@ -30,6 +30,7 @@ from pipecat.processors.frameworks.rtvi import RTVIObserver, RTVIObserverParams,
 from pipecat.services.llm_service import LLMService
 from pipecat.services.tts_service import TTSService
 
+from .containment import Containment
 from .services.speculation import is_own, question_of
 
 # The messages that the door lets in.
@@ -130,6 +131,10 @@ class CountedRTVIObserver(RTVIObserver):
         self._events = CountedEvents()
 
     async def on_push_frame(self, data: FramePushed) -> None:
+        with self._caller_rtvi.containment.contained("rtvi"):
+            await self._tell(data)
+
+    async def _tell(self, data: FramePushed) -> None:
         for event in self._events.counting(data):
             if event.first_push and isinstance(event.frame, LLMFullResponseStartFrame):
                 self._bot_transcription = ""  # an answer that broke off may have left some
@@ -141,6 +146,10 @@ class CountedRTVIObserver(RTVIObserver):
 
 class CallerRTVIProcessor(RTVIProcessor):
     """Pipecat's RTVI, whose clients get ready and leave: whatever else came past the door is not acted on."""
+
+    def __init__(self, containment: Containment | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.containment = containment or Containment(lambda _: None)
 
     def create_rtvi_observer(self, *, params: RTVIObserverParams | None = None, **kwargs: Any) -> RTVIObserver:
         return CountedRTVIObserver(self, params=params, **kwargs)

@@ -19,6 +19,7 @@ from .turns.playout import Playout
 
 if TYPE_CHECKING:
     from .door import Door
+    from .manners.closing import Closing
 
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
@@ -42,6 +43,7 @@ class Session:
     turns: list[Turn] = field(default_factory=list)
     context: LLMContext = field(default_factory=LLMContext)
     worker: PipelineWorker | None = None
+    closing: "Closing | None" = None
     # Its transport's `audio_out_filter`.
     playout: Playout = field(default_factory=Playout)
     # Through which its caller's messages come.
@@ -59,6 +61,8 @@ class Session:
     async def hang_up(self) -> None:
         """Ends the conversation from our side."""
         self.end("server")
+        if self.closing:
+            self.closing.line_is_gone()
         if self.worker:
             await self.worker.cancel()
 

@@ -99,6 +99,7 @@ class AnswerWatch:
         if isinstance(error.processor, LLMService) and not error.processor.is_usable:
             self._model_lost = True
         if not self.owed:
+            self._broken |= self._generating or self._sounded  # an answer that may yet count
             return None
         self._broken = True
         return self._settle() if self._sounded else self._end(Answer.MISSED)

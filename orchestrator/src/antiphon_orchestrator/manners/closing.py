@@ -20,6 +20,8 @@ from .utterance import phrase_frames
 LEARN_S = 3.0
 # From the last words' beginning to the end of the pipeline; it is cancelled then.
 CLOSE_S = 30.0
+# From when nobody listens any more; what is under way may still be written down.
+GONE_S = 5.0
 # Before the limit, to have the phrase ready: few calls last so long.
 READY_BEFORE_S = 60.0
 
@@ -104,9 +106,15 @@ class Closing:
         self._pipeline = pipeline
         self._within_s = within_s
         self._ending = asyncio.Event()
+        self._gone = asyncio.Event()
+
+    def line_is_gone(self) -> None:
+        """Nobody listens any more: the pipeline has `GONE_S` to end."""
+        self._ending.set()
+        self._gone.set()
 
     async def end(self) -> None:
-        """Let what has been said be heard, then end."""
+        """Let what has been said be heard, then end: the caller asked for it."""
         self._ending.set()
         await self._worker.queue_frame(EndFrame())
 
@@ -118,7 +126,10 @@ class Closing:
     async def enforce(self) -> None:
         """Run beside the pipeline, to be cancelled when that has ended."""
         await self._ending.wait()
-        await asyncio.sleep(self._within_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._within_s):
+                await self._gone.wait()
+                await asyncio.sleep(GONE_S)
         await self._pipeline.queue_frame(CancelFrame(reason=f"not ended within {self._within_s:g} s"))
 
 

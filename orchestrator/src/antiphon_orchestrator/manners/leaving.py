@@ -1,4 +1,4 @@
-"""How an agent ends its call: in its own words, which are heard to their end."""
+"""The end of a call by its agent: in its own words, which are heard to their end."""
 
 from collections.abc import Mapping
 
@@ -15,9 +15,12 @@ class Leaving:
         self._book = book
         self._lines = lines
         self.closing: Closing | None = None
+        self._left = False
 
     async def leave(self, last_words: Occasion) -> None:
         """Say a phrase as the last of the call, and hang up."""
+        if self._left:
+            return
         if last_words is Occasion.GOODBYE:
             idle_s = self._session.agent.idle_after_s
             self._session.limit_reached("silent_caller", f"nothing was said for {idle_s:g} s, and after prompts")
@@ -26,6 +29,8 @@ class Leaving:
 
     async def time_up(self) -> None:
         """End the call because it has lasted as long as a call may."""
+        if self._left:
+            return
         self._session.limit_reached("call_length", f"the call has lasted {self._session.agent.max_call_s:g} s")
         self._session.end("limit")
         await self._close(Occasion.TIME_UP)
@@ -35,5 +40,6 @@ class Leaving:
         await self._book.learn(line for occasion, line in self._lines.items() if occasion is Occasion.TIME_UP)
 
     async def _close(self, last_words: Occasion) -> None:
+        self._left = True
         if self.closing:
             await self.closing.end_with(last_words)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipecat.frames.frames import (
@@ -46,6 +46,17 @@ class SayFrame(SystemFrame):
     occasion: Occasion = Occasion.APOLOGY
 
 
+@dataclass
+class ServiceFailedFrame(SystemFrame):
+    """A service reported an error, which may mean that an answer does not come.
+
+    Parameters:
+        error: As the service pushed it.
+    """
+
+    error: ErrorFrame = field(default_factory=lambda: ErrorFrame(""))
+
+
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a tool may take before the caller is asked for a moment, and a turn until its answer is heard, in s."""
@@ -58,8 +69,8 @@ class Spokesman(FrameProcessor):
     """Stands between the voice and the ReplyGate: says phrases, and watches over each turn's answer.
 
     A tool that takes long gets a filler. An answer that does not come is given up: the model and the voice are
-    interrupted, and AnswerOverdueFrame tells. `manners` decides what is said of an answer that cannot come; nothing
-    outside the pipeline is needed for that but `failed`, which is told of services' errors.
+    interrupted, and AnswerOverdueFrame tells. `manners` decides what is said of an answer that cannot come.
+    Services' errors, which leave a pipeline the other way, come as ServiceFailedFrame.
     """
 
     def __init__(
@@ -93,15 +104,16 @@ class Spokesman(FrameProcessor):
             if isinstance(frame, SayFrame):
                 await self._say_or_learn(frame.occasion)
                 return
+            if isinstance(frame, ServiceFailedFrame):
+                await self._conclude(self._answers.failed(frame.error))
+                return
         elif isinstance(frame, BotStartedSpeakingFrame):
             await self._stop("watch")
         await self.push_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM or isinstance(frame, HEARD):
             await self._conclude(self._answers.note(frame))
-
-    async def failed(self, error: ErrorFrame) -> None:
-        """A service reported an error, which may mean that no answer comes."""
-        await self._conclude(self._answers.failed(error))
+        if isinstance(frame, BotStoppedSpeakingFrame) and self._answers.owed and not self._tools:
+            await self._start("watch", self._give_up_late())  # the rest of the answer is still to come
 
     async def _conclude(self, answer: Answer | None) -> None:
         match answer:
