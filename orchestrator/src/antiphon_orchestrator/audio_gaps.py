@@ -36,7 +36,7 @@ class GapPolicy:
     burst_s: float = 0.5
     catch_up: float = 4.0
     backlog_s: float = 5.0
-    late_s: float = 0.25
+    late_s: float = 0.5
     drift: float = 0.02
     busy_factor: float = 10.0
     most_patience_s: float = 1.0
