@@ -301,6 +301,7 @@ async def test_a_restart_that_fails_ends_the_call() -> None:
         body = {"type": "offer", "sdp": bare(again), "pc_id": pc_id, "restart_pc": True}
         assert (await refused(at, path, json=body))[0] == 400
         await settles(lambda: at.sessions.active == 0)
+        assert limits(at, "offer") == 0  # it has not waited for a connection
 
 
 async def test_a_connection_that_cannot_be_made_or_made_anew_is_closed_and_forgotten(

@@ -59,8 +59,8 @@ def create_file(folder: Path, name: str, format: Format) -> tuple[Path, AudioFil
 def _make_private(folder: Path) -> None:
     """Make the folder, of mode 0700; one that exists is given this mode if it is ours.
 
-    Raises OSError for a folder that all users may write to, unless it is ours and without the sticky bit. Another user's
-    that a group may write to, as Kubernetes mounts a volume with an fsGroup, is taken as it is.
+    Raises OSError for a folder that all users may write to, unless it is ours and without the sticky bit. A folder of
+    another user that a group may write to, as Kubernetes mounts a volume with an fsGroup, is taken as it is.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
