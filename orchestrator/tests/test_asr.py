@@ -350,3 +350,30 @@ async def test_quiet_audio_is_sent_in_larger_pieces_and_at_once_when_somebody_sp
         await at.hear(silence(20))
         await at.send(SpeechPausedFrame(sample=200 * 16))  # what is asked about has been sent before
         await settles(lambda: seconds(served) == pytest.approx(0.2))
+
+
+async def test_tiny_frames_are_sent_in_pieces_and_none_of_them_is_lost() -> None:
+    async with AsyncExitStack() as first:
+        served = await first.enter_async_context(stub("asr"))
+        async with listening(served) as (at, service):
+            sent: list[int] = []
+            send = service._link.send
+
+            def noted(request: Any) -> bool:
+                if request.audio:
+                    sent.append(len(request.audio) // 2)
+                return bool(send(request))
+
+            service._link.send = noted
+            await at.send(VADUserStartedSpeakingFrame())
+            pcm = tone(40)
+            await at.send(*(audio(pcm[byte : byte + 2]) for byte in range(0, len(pcm), 2)))
+            await at.hear(tone(30), tick_ms=10)
+            await at.send(audio(tone(1)), SpeechPausedFrame(sample=71 * 16, silence_ms=0))
+            await settles(lambda: sum(sent) == 71 * 16)
+            assert sent[:4] == [144] * 4 and len(sent) == 8
+            await first.aclose()
+            async with stub("asr", bind=served.target) as again:
+                await settles(lambda: used(again) == 1)
+                await settles(lambda: again.sample("antiphon_asr_audio_seconds_total") == pytest.approx(0.071))
+                assert len(service._kept) <= 8

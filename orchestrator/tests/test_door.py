@@ -188,8 +188,10 @@ def test_a_text_is_freed_of_control_characters_and_half_surrogates() -> None:
         ("9" * (MAX_BYTES - 1), "malformed"),
         ('{"a": ' * 1300, "malformed"),
         ("x" * (MAX_BYTES + 1), "message_too_long"),
+        ('{"a": "' + "é" * (MAX_BYTES // 2) + '"}', "message_too_long"),
+        ("\ud800", "malformed"),
     ],
-    ids=lambda data: str(data)[:20],
+    ids=lambda data: ascii(data)[:20],
 )
 def test_what_is_no_short_json_object_is_refused_by_reason(data: str | bytes, reason: str) -> None:
     parsed = parse(data)

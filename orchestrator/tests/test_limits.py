@@ -134,8 +134,22 @@ async def test_the_first_result_counts_and_the_work_after_it_is_not_cut_off() ->
         await answers_and_goes_on(params)
         arguments.update(params.arguments)
 
-    await call.of(tidy, washed=False)
+    await call.of(tidy, within_s=10, washed=False)
     assert arguments["washed"] and not call.reached
+
+
+@pytest.mark.parametrize("after", [hangs, goes_on_when_cancelled])
+async def test_a_tool_that_has_answered_has_the_rest_of_its_time_and_no_more(
+    after: Callable[[FunctionCallParams], Awaitable[None]],
+) -> None:
+    async def brew(params: FunctionCallParams) -> None:
+        await params.result_callback("tea")
+        await after(params)
+
+    call = Call()
+    async with asyncio.timeout(5):
+        await call.of(brew)
+    assert (call.results, call.reached) == (["tea"], [])
 
 
 async def test_news_of_a_tool_does_not_put_its_deadline_off() -> None:

@@ -47,21 +47,24 @@ class Dying:
 class Service:
     """Replicas whose streams all end alike. Notes when each was opened, until there were enough of them."""
 
-    def __init__(self, events: int, lasts_s: float, until_s: float) -> None:
+    def __init__(self, events: int, lasts_s: float, until_s: float, most: int) -> None:
         self.clock = Virtual()
+        self._most = most
         self.opened_s: list[float] = []
         self._stream = events, lasts_s
         self._until_s = until_s
 
     async def open(self, *_: Any, **__: Any) -> Dying:
-        if self.clock.s >= self._until_s or len(self.opened_s) >= 1000:
+        if self.clock.s >= self._until_s or len(self.opened_s) >= self._most:
             raise asyncio.CancelledError
         self.opened_s.append(self.clock.s)
         return Dying(self.clock, *self._stream)
 
 
-async def dialled(events: int, lasts_s: float, until_s: float) -> list[float]:
-    service = Service(events, lasts_s, until_s)
+async def dialled(
+    events: int, lasts_s: float, until_s: float, *, leaves: bool = False, most: int = 1000
+) -> list[float]:
+    service = Service(events, lasts_s, until_s, most)
 
     def on_open(_: Any) -> Sequence[Any]:
         return []
@@ -69,7 +72,11 @@ async def dialled(events: int, lasts_s: float, until_s: float) -> list[float]:
     async def nothing(*_: Any) -> None:
         pass
 
-    link = Link(service, None, on_open=on_open, on_event=nothing, on_lost=nothing, clock=service.clock)  # type: ignore[arg-type]
+    async def on_event(_: Any) -> None:
+        if leaves:
+            link.abandon()
+
+    link = Link(service, None, on_open=on_open, on_event=on_event, on_lost=nothing, clock=service.clock)  # type: ignore[arg-type]
     with pytest.raises(asyncio.CancelledError):
         await link.run()
     return service.opened_s
@@ -91,4 +98,21 @@ async def test_a_stream_that_never_says_anything_is_dialled_ever_less_often_howe
 
 async def test_a_stream_that_was_good_is_dialled_again_at_once_each_time() -> None:
     opened_s = await dialled(1, STEADY_S, until_s=20.0)
+    assert opened_s == [STEADY_S * number for number in range(10)]
+
+
+async def test_a_service_that_is_away_for_hours_is_dialled_still() -> None:
+    opened_s = await dialled(0, 0.0, until_s=1e6, most=1100)
+    assert len(opened_s) == 1100 and 1.0 <= opened_s[-1] - opened_s[-2] <= 2.0
+
+
+async def test_a_stream_that_we_leave_as_soon_as_it_is_open_is_dialled_ever_less_often() -> None:
+    opened_s = await dialled(1, 0.0, until_s=60.0, leaves=True)
+    assert opened_s[:2] == [0.0, 0.0]
+    waits = [after - before for before, after in pairwise(opened_s[5:])]
+    assert waits and all(1.0 <= wait <= 2.0 for wait in waits[1:])
+
+
+async def test_a_stream_that_we_leave_after_a_while_is_dialled_again_at_once() -> None:
+    opened_s = await dialled(1, STEADY_S, until_s=20.0, leaves=True)
     assert opened_s == [STEADY_S * number for number in range(10)]

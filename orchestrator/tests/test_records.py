@@ -186,6 +186,22 @@ def test_a_folder_of_all_users_is_refused_and_left_as_it_is(tmp_path: Path) -> N
     assert mode(folder) == 0o1777
 
 
+@pytest.mark.parametrize(("mode_of_it", "is_taken"), [(0o777, False), (0o2777, False), (0o2775, True), (0o770, True)])
+def test_a_folder_of_another_user_is_taken_as_it_is_unless_all_users_may_write_to_it(
+    mode_of_it: int, is_taken: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    folder.chmod(mode_of_it)
+    monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    if is_taken:
+        check_folder(folder)
+    else:
+        with pytest.raises(ConfigError, match="it is shared by all users"):
+            check_folder(folder)
+    assert mode(folder) == mode_of_it and names(folder) == []
+
+
 def test_a_folder_that_cannot_be_written_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "calls", Path("/proc/calls")):

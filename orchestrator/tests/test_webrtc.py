@@ -1,12 +1,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from own_bot import settles
+from pipecat.transports.smallwebrtc.request_handler import SmallWebRTCRequest
 from web import Web, web
 
+from antiphon_orchestrator import connection as connection_module
+from antiphon_orchestrator.connection import CallerConnection, CallerRequests
 from antiphon_orchestrator.started_calls import MAX_STARTED
 from antiphon_orchestrator.webrtc import MAX_BODY_BYTES
 
@@ -245,3 +249,113 @@ async def test_a_body_that_is_too_long_or_too_deep_is_refused() -> None:
         long = await at.http.post("/start", content=b'"' + bytes(MAX_BODY_BYTES))
         assert long.status_code == 413 and str(MAX_BODY_BYTES) in long.json()["detail"]
         assert (await at.http.post("/start", content=b"[" * 100_000)).status_code == 400
+
+
+async def connect(at: Web, peer: RTCPeerConnection, offer: dict[str, str]) -> tuple[str, str]:
+    """Make a call. Returns its path and the id of its connection."""
+    path = await started(at)
+    answer = (await at.http.post(path, json=offer)).json()
+    await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
+    await settles(lambda: peer.connectionState == "connected")
+    return path, answer["pc_id"]
+
+
+async def test_of_two_offers_at_once_one_is_answered_and_its_candidates_are_taken() -> None:
+    async with web() as at, caller() as (_, offer), caller() as (_, another):
+        path = await started(at)
+        responses = await asyncio.gather(*(at.http.post(path, json=body) for body in (offer, another)))
+        won, lost = sorted(responses, key=lambda response: response.status_code)
+        assert (won.status_code, lost.status_code) == (200, 409)
+        patch = {"pc_id": won.json()["pc_id"], "candidates": []}
+        assert (await at.http.patch(path, json=patch)).status_code == 200
+        assert at.sessions.active == 1
+
+
+async def test_a_connection_that_cannot_be_closed_is_its_own_calls_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = CallerConnection.disconnect
+
+    async def breaks(connection: CallerConnection) -> None:
+        await real(connection)
+        raise ConnectionError("the socket")
+
+    async with web() as at, caller() as (peer, offer), caller() as (other, its):
+        await connect(at, other, its)
+        await connect(at, peer, offer)
+        with monkeypatch.context() as patched:
+            patched.setattr(CallerConnection, "disconnect", breaks)
+            await peer.close()
+            await settles(lambda: at.sessions.active == 1)
+            async with caller() as (third, offered):
+                await connect(at, third, offered)
+        assert at.sessions.active >= 1 and other.connectionState == "connected"
+
+
+def bare(offer: dict[str, str]) -> str:
+    """The offer without ICE credentials, which is found out late."""
+    return "\r\n".join(line for line in offer["sdp"].splitlines() if "ice-" not in line) + "\r\n"
+
+
+async def test_a_restart_that_fails_ends_the_call() -> None:
+    async with web() as at, caller() as (peer, offer), caller() as (_, again):
+        path, pc_id = await connect(at, peer, offer)
+        body = {"type": "offer", "sdp": bare(again), "pc_id": pc_id, "restart_pc": True}
+        assert (await refused(at, path, json=body))[0] == 400
+        await settles(lambda: at.sessions.active == 0)
+        assert limits(at, "offer") == 0  # it has not waited for a connection
+
+
+async def test_a_connection_that_cannot_be_made_or_made_anew_is_closed_and_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[CallerConnection] = []
+
+    class Noted(CallerConnection):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            made.append(self)
+
+    async def taken(_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(connection_module, "CallerConnection", Noted)
+    requests = CallerRequests()
+    async with caller() as (_, offer), caller() as (_, again):
+        with pytest.raises(ValueError, match="ICE"):
+            await requests.handle_web_request(SmallWebRTCRequest(sdp=bare(offer), type="offer"), taken)
+        assert made[0].pc.connectionState == "closed"
+        answer = await requests.handle_web_request(SmallWebRTCRequest(sdp=offer["sdp"], type="offer"), taken)
+        assert answer and list(requests._pcs_map) == [answer["pc_id"]]
+        restart = SmallWebRTCRequest(sdp=bare(again), type="offer", pc_id=answer["pc_id"], restart_pc=True)
+        with pytest.raises(ValueError, match="ICE"):
+            await requests.handle_web_request(restart, taken)
+        await settles(lambda: not requests._pcs_map)
+        assert made[1].pc.connectionState == "closed"
+
+
+async def test_a_restart_that_never_becomes_a_connection_has_its_time_too() -> None:
+    async with web(offer_within_s=2.0) as at, caller() as (peer, offer), caller() as (_, again):
+        path, pc_id = await connect(at, peer, offer)
+        await asyncio.sleep(2.2)  # the first connection's time is over
+        body = {**again, "pc_id": pc_id, "restart_pc": True}
+        assert (await at.http.post(path, json=body)).status_code == 200  # the answer is not read
+        assert (at.sessions.active, limits(at, "offer")) == (1, 0)
+        await settles(lambda: limits(at, "offer") == 1 and at.sessions.active == 0)
+
+
+async def test_a_message_that_cannot_be_taken_is_not_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str | bytes] = []
+    connection = CallerConnection()
+
+    class Breaks:
+        async def admit(self, data: str | bytes, *, signalling: bool) -> None:
+            seen.append(data)
+            if data == "first":
+                raise RuntimeError("the door")
+
+    connection._connected.set()
+    async with connection.leading_to(Breaks()):  # type: ignore[arg-type]
+        for message in ("first", "second"):
+            connection._on_message(message)
+        await settles(lambda: seen == ["first", "second"])
+    assert "could not be taken" in caplog.text
+    await connection.disconnect()

@@ -7,10 +7,12 @@ from pipecat.frames.protobufs import frames_pb2 as generated
 from prometheus_client import CollectorRegistry
 from test_door import At, Session
 
+from antiphon_orchestrator import wire
 from antiphon_orchestrator.agents import Agent
 from antiphon_orchestrator.manners import phrases
 from antiphon_orchestrator.session import OUTPUT_RATE_HZ
 from antiphon_orchestrator.wire import CallerFrames
+from antiphon_runtime.resampling import StreamResampler
 
 frames_pb2: Any = generated
 
@@ -89,6 +91,29 @@ async def test_a_rate_may_change_in_the_middle_of_a_call_and_nothing_is_lost(cal
     assert np.count_nonzero(np.abs(samples - 1000.0) < 50) / 16_000 == pytest.approx(sent, abs=0.001)
     # Each change begins with the resampler's delay.
     assert 0 <= len(samples) / 16_000 - sent <= 0.0022 * len(changes)
+
+
+async def test_a_rate_that_changes_with_every_frame_is_refused_and_costs_few_resamplers(
+    at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    class Counted(StreamResampler):
+        def __init__(self, from_hz: int, *args: Any, **kwargs: Any) -> None:
+            made.append(from_hz)
+            super().__init__(from_hz, *args, **kwargs)
+
+    monkeypatch.setattr(wire, "StreamResampler", Counted)
+    callers = CallerFrames(16_000, at.door, lambda: at.now_s)
+    for number in range(100):
+        await callers.deserialize(wired(bytes(320), 8_000 + number))
+    assert len(made) == 1 + 8
+    assert at.refused("audio_rate", "audio") == 92 and at.session.worker.errors == ["audio_rate"]
+    at.now_s += 1.0
+    frames = [
+        await callers.deserialize(wired(bytes(2 * rate // 100), rate)) for rate in (8_000, 44_100, 44_100, 48_000)
+    ]
+    assert [bool(frame) for frame in frames] == [True, True, True, False]
 
 
 def floats(samples: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What one call tells Prometheus. A fault here is contained: the call does not depend on it."""
+"""One call's share in the metrics of the process. A fault here is contained: the call does not depend on it."""
 
 from .containment import Containment
 from .metrics import Metrics

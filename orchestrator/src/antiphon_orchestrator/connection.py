@@ -1,6 +1,7 @@
 """A caller's peer connection, whose data channel leads to the door and to nothing of Pipecat's."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,8 @@ from pipecat.transports.smallwebrtc.request_handler import SmallWebRTCRequest, S
 from pipecat.transports.smallwebrtc.transport import RawAudioTrack
 
 from .door import MAX_BYTES, Door
+
+log = logging.getLogger(__name__)
 
 # Messages that wait for their turn; what comes when they are so many is refused.
 MOST_WAITING = 64
@@ -48,9 +51,13 @@ class CallerConnection(SmallWebRTCConnection):
     async def _take(self, door: Door) -> None:
         await self._connected.wait()
         while True:
-            status = await door.admit(await self._incoming.get(), signalling=True)
-            if status:
-                await self._handle_signalling_message(status)
+            message = await self._incoming.get()
+            try:
+                status = await door.admit(message, signalling=True)
+                if status:
+                    await self._handle_signalling_message(status)
+            except Exception:
+                log.exception("a message on %s could not be taken", self.pc_id)  # the next ones are
 
     async def _on_connected(self, _: SmallWebRTCConnection) -> None:
         self._connected.set()
@@ -111,23 +118,44 @@ class CallerRequests(SmallWebRTCRequestHandler):
         request: SmallWebRTCRequest,
         webrtc_connection_callback: Callable[[Any], Awaitable[None]],
     ) -> dict[str, str] | None:
-        """The answer to an offer: to a new connection's, which the callback gets, or to one that changes."""
+        """Answer the offer of a new connection, which the callback gets, or of one that changes.
+
+        A connection that cannot be made, or made anew, is disconnected: its peer cannot reach it any more.
+        """
         known = self._pcs_map.get(request.pc_id) if request.pc_id else None
         if known:
             before = known.pc_id
-            await known.renegotiate(sdp=request.sdp, type=request.type, restart_pc=request.restart_pc or False)
+            restart = bool(request.restart_pc)
+            try:
+                await known.renegotiate(sdp=request.sdp, type=request.type, restart_pc=restart)
+            except BaseException:
+                if restart:
+                    await _closed(known)
+                raise
             if known.pc_id != before:
                 self._pcs_map.pop(before, None)
             connection = known
         else:
             connection = CallerConnection(ice_servers=self._ice_servers)
-            await connection.initialize(sdp=request.sdp, type=request.type)
             connection.add_event_handler("closed", self._on_closed)
-            await webrtc_connection_callback(connection)
+            try:
+                await connection.initialize(sdp=request.sdp, type=request.type)
+                await webrtc_connection_callback(connection)
+            except BaseException:
+                await _closed(connection)
+                raise
         answer: dict[str, str] | None = connection.get_answer()
         if answer and connection.pc.connectionState != "closed":
             self._pcs_map[answer["pc_id"]] = connection
         return answer
 
     async def _on_closed(self, connection: SmallWebRTCConnection) -> None:
-        self._pcs_map.pop(connection.pc_id, None)
+        for pc_id in [pc_id for pc_id, one in self._pcs_map.items() if one is connection]:  # a restart changes the id
+            del self._pcs_map[pc_id]
+
+
+async def _closed(connection: SmallWebRTCConnection) -> None:
+    try:
+        await connection.disconnect()
+    except Exception:
+        log.exception("connection %s could not be closed", connection.pc_id)

@@ -53,7 +53,7 @@ class Admitted:
 
 def parse(data: str | bytes) -> dict[str, Any] | Refused:
     """The JSON object that a caller sent, of bounded length."""
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_BYTES or (isinstance(data, str) and len(data.encode("utf-8", "surrogatepass")) > MAX_BYTES):
         return Refused("message_too_long", f"{MAX_BYTES} bytes are allowed")
     try:
         message = json.loads(data)
@@ -122,7 +122,7 @@ def _judge_underruns(message: Any) -> Admitted | Refused:
 
 
 def _judge_signalling(message: Any) -> Admitted | Refused:
-    """Of the transport's own: a client says whether its microphone is on. It sends no video that anybody looks at."""
+    """Let in a transport message that says whether the microphone is on. Nobody looks at a client's video."""
     if not isinstance(message, dict) or message.get("type") != "trackStatus":
         return _unknown(message.get("type") if isinstance(message, dict) else None)
     index, enabled = message.get("receiver_index"), message.get("enabled")

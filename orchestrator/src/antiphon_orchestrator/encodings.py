@@ -51,12 +51,12 @@ _BYTES: dict[str, Wave] = {
 
 
 def is_container(audio: bytes) -> bool:
-    """Whether the bytes are the beginning of an audio file or of a compressed stream."""
+    """True if the bytes are the beginning of an audio file or of a compressed stream."""
     return audio.startswith(CONTAINERS) or (audio[:4] == b"RIFF" and audio[8:12] == b"WAVE") or audio[4:8] == b"ftyp"
 
 
 def is_float32(audio: bytes, least: int = LEAST_FLOATS) -> bool:
-    """Whether the bytes are floats within ±2, `least` of which are not 0.
+    """True if the bytes are floats within ±2, `least` of which are not 0.
 
     As PCM their upper words are 8,064 to 16,383 or -24,704 to -16,385: no sound that swings to both sides keeps to that
     in every second sample, and hardly ever in those between.

@@ -53,18 +53,20 @@ def with_deadline(tool: Tool, within_s: float, on_limit: OnLimit) -> Tool:
 
     A call without a result by then, whether the function still runs or has returned, gets
     `{"error": "no result within 10 s"}` as its result. The function is cancelled, and a result that it gives later is
-    ignored. The wrapper has the function's name, signature and docstring.
+    ignored. A function that goes on after its result has what is left of `within_s` for that, and is cancelled then.
+    The wrapper has the function's name, signature and docstring.
     """
 
     @functools.wraps(tool)
     async def limited(params: FunctionCallParams, **arguments: Any) -> None:
+        deadline_s = asyncio.get_running_loop().time() + within_s
         call = _ToolCall(params)
         running = asyncio.create_task(
             tool(replace(params, result_callback=call.answer), **arguments), name=f"tool {params.function_name}"
         )
         try:
             if await call.answered(running, within_s):
-                await running
+                await _finished(running, deadline_s)
             else:
                 on_limit("tool_timeout", f"{params.function_name} gave no result within {within_s:g} s")
                 await params.result_callback({"error": f"no result within {within_s:g} s"})
@@ -79,6 +81,15 @@ def with_deadline(tool: Tool, within_s: float, on_limit: OnLimit) -> Tool:
                 log.warning("%s goes on although it was cancelled", params.function_name)
 
     return limited
+
+
+async def _finished(running: "asyncio.Task[None]", by_s: float) -> None:
+    left_s = max(0.0, by_s - asyncio.get_running_loop().time())
+    done, _ = await asyncio.wait({running}, timeout=left_s)
+    if done:
+        await running
+    else:
+        log.warning("%s has given its result, goes on and is cancelled", running.get_name())
 
 
 def _is_cancelled() -> bool:

@@ -16,7 +16,7 @@ AUDIO = {
     "audio_empty": "an audio frame without samples",
     "audio_too_long": "an audio frame is longer than a second",
     "audio_odd_length": "an audio frame ends within a sample: samples have 2 bytes for each channel",
-    "audio_rate": "audio of this rate is not allowed: 8000 to 48000 Hz are",
+    "audio_rate": "audio of this rate is not allowed: 8000 to 48000 Hz are, and 2 changes of it a second",
     "audio_channels": "audio of so many channels is not allowed: 1 or 2 are",
     "audio_float32": "audio of 32-bit floats is not allowed: send 16-bit little-endian integers",
     "audio_mu_law": "mu-law audio is not allowed: send 16-bit little-endian integers",

@@ -37,8 +37,9 @@ class WebRtcCalls:
         self._handler = CallerRequests()
         self._offer_within_s = offer_within_s
         self._started = StartedCalls(offer_within_s, self._not_offered, self._forgotten)
-        # The peer connection of each call under way, by its session.
-        self._connections: dict[str, str] = {}
+        # By session: the peer connection of each call under way, and the time that it has to connect.
+        self._connections: dict[str, CallerConnection] = {}
+        self._deadlines: dict[str, asyncio.TimerHandle] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
     @asynccontextmanager
@@ -74,17 +75,16 @@ class WebRtcCalls:
         if session_id in self._started:
             self._sessions.check(self._started.agent_of(session_id))
             offer.pc_id = None  # whatever it names is another call's
-        elif self._connections.get(session_id) != offer.pc_id or offer.pc_id is None:
+        elif not self._is_connection(session_id, offer.pc_id):
             raise HTTPException(
                 404, f"no call {session_id} was started, its time for an offer is over, or it is not this connection's"
             )
 
         async def connected(connection: CallerConnection) -> None:
             agent = self._started.take(session_id)
-            if agent is None or self._tasks is None:  # another offer was faster, or the connection has just ended
-                await connection.disconnect()
-                return
-            self._connections[session_id] = connection.pc_id
+            if agent is None or self._tasks is None:
+                raise HTTPException(409, f"call {session_id} has been offered already, by another offer than this")
+            self._connections[session_id] = connection
             self._tasks.create_task(self._call(session_id, agent, connection), name=f"call {session_id}")
 
         self._handler.update_ice_servers(self._ice_servers.now())
@@ -93,9 +93,13 @@ class WebRtcCalls:
                 answer = await self._handler.handle_web_request(offer, connected)
         except (ValueError, InvalidStateError) as error:
             raise HTTPException(400, f"the offer's sdp cannot be used: {error}") from error
-        if answer and session_id in self._connections:  # a connection that is restarted has another id
-            self._connections[session_id] = answer["pc_id"]
+        if offer.restart_pc and (connection := self._connections.get(session_id)):
+            self._expect(session_id, connection)
         return answer
+
+    def _is_connection(self, session_id: str, pc_id: str | None) -> bool:
+        connection = self._connections.get(session_id)
+        return connection is not None and connection.pc_id == pc_id
 
     async def _candidates(self, session_id: str, request: Request) -> dict[str, str]:
         body = await _json(request)
@@ -104,7 +108,7 @@ class WebRtcCalls:
             patch = SmallWebRTCPatchRequest(pc_id=body["pc_id"], candidates=candidates)
         except (KeyError, TypeError) as error:
             raise HTTPException(400, f"the candidates of {session_id} are malformed: {error}") from error
-        if self._connections.get(session_id) != patch.pc_id:
+        if not self._is_connection(session_id, patch.pc_id):
             raise HTTPException(404, f"call {session_id} has no connection {patch.pc_id}")
         try:
             await self._handler.handle_patch_request(patch)
@@ -120,6 +124,14 @@ class WebRtcCalls:
         detail = f"{MAX_STARTED} newer calls wait for their offers"
         self._sessions.limit_reached(session_id, "started", detail)
 
+    def _expect(self, session_id: str, connection: CallerConnection) -> None:
+        """Give the peer its time to connect, or to connect again."""
+        if before := self._deadlines.get(session_id):
+            before.cancel()
+        self._deadlines[session_id] = asyncio.get_running_loop().call_later(
+            self._offer_within_s, self._unless_connected, session_id, connection
+        )
+
     def _unless_connected(self, session_id: str, connection: CallerConnection) -> None:
         """Hangs up on a peer that has not connected in time. Pipecat's own limit is a minute, of one state only."""
         if self._tasks and connection.pc.connectionState in ("new", "connecting"):
@@ -134,9 +146,7 @@ class WebRtcCalls:
             log.exception("call %s could not be disconnected", session_id)  # the other calls go on
 
     async def _call(self, session_id: str, agent: str, connection: CallerConnection) -> None:
-        deadline = asyncio.get_running_loop().call_later(
-            self._offer_within_s, self._unless_connected, session_id, connection
-        )
+        self._expect(session_id, connection)
         try:
             async with self._sessions.admitted(agent, session_id) as session:
                 params = TransportParams(
@@ -152,9 +162,9 @@ class WebRtcCalls:
         except Exception:
             log.exception("call %s failed", session_id)  # the other calls go on
         finally:
-            deadline.cancel()
+            self._deadlines.pop(session_id).cancel()
             del self._connections[session_id]
-            await connection.disconnect()
+            await self._disconnect(session_id, connection)
 
 
 def _checked_offer(body: dict[str, Any]) -> SmallWebRTCRequest:

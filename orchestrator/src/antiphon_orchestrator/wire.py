@@ -1,5 +1,7 @@
-"""What callers send over the WebSocket, checked and converted before anything else sees it."""
+"""Frames that callers send over the WebSocket, checked and converted before anything else sees it."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from pipecat.serializers.protobuf import ProtobufFrameSerializer
 
 from antiphon_runtime.resampling import StreamResampler
 
-from .door import Door
+from .door import Allowance, Door
 from .encodings import EncodingWatch
 
 # Pipecat ships the generated module without its types.
@@ -18,6 +20,9 @@ frames_pb2: Any = generated
 
 RATES_HZ = range(8_000, 48_001)
 LONGEST_S = 1.0
+# Each change of the rate costs a new resampler: so many at once, and so many a second in the long run.
+MOST_CHANGES = 8
+CHANGES_PER_S = 2.0
 # The longest frame of the highest rate, in stereo, and room for its wrapping. A longer message ends the call.
 MAX_MESSAGE_BYTES = 256 * 1024
 
@@ -25,16 +30,19 @@ MAX_MESSAGE_BYTES = 256 * 1024
 class CallerFrames(ProtobufFrameSerializer):
     """Pipecat's protobuf frames, from a caller who may send anything.
 
-    Takes PCM of 8 to 48 kHz, mono or stereo, up to a second a frame, as mono at `rate_hz`. Messages are the door's.
+    Takes PCM of 8 to 48 kHz, mono or stereo, up to a second a frame, as mono at `rate_hz`; the rate may change 8 times
+    at once and twice a second. Messages are the door's.
     Everything else is refused there: a caller may neither end the call by a broken frame nor put words into it.
     """
 
-    def __init__(self, rate_hz: int, door: Door) -> None:
+    def __init__(self, rate_hz: int, door: Door, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._door = door
         self._encoding = EncodingWatch()
         self._rate_hz = rate_hz
         self._resampler = StreamResampler(rate_hz, rate_hz)
+        self._clock = clock
+        self._changes = Allowance(burst=MOST_CHANGES, per_s=CHANGES_PER_S, now_s=clock())
 
     async def deserialize(self, data: str | bytes) -> Frame | None:
         try:
@@ -43,7 +51,7 @@ class CallerFrames(ProtobufFrameSerializer):
             sent = frames_pb2.Frame()
         match sent.WhichOneof("frame"):
             case "audio":
-                if reason := _unusable(sent.audio) or self._encoding.refusal(sent.audio.audio, sent.audio.num_channels):
+                if reason := self._refusal(sent.audio):
                     await self._door.refuse_audio(reason)
                     return None
                 return self._audio(sent.audio)
@@ -54,6 +62,13 @@ class CallerFrames(ProtobufFrameSerializer):
             case _:
                 await self._door.refuse("frame_not_allowed")
         return None
+
+    def _refusal(self, sent: Any) -> str:
+        """The reason for which a frame of audio is refused, "" when it is taken."""
+        if reason := _unusable(sent) or self._encoding.refusal(sent.audio, sent.num_channels):
+            return reason
+        changes = sent.sample_rate != self._resampler.from_hz
+        return "audio_rate" if changes and not self._changes.take(self._clock()) else ""
 
     def _audio(self, sent: Any) -> InputAudioRawFrame | None:
         audio = sent.audio

@@ -59,7 +59,8 @@ def create_file(folder: Path, name: str, format: Format) -> tuple[Path, AudioFil
 def _make_private(folder: Path) -> None:
     """Make the folder, of mode 0700; one that exists is given this mode if it is ours.
 
-    Raises OSError, also for a folder that others may write to, such as /tmp.
+    Raises OSError for a folder that all users may write to, unless it is ours and without the sticky bit. A folder of
+    another user that a group may write to, as Kubernetes mounts a volume with an fsGroup, is taken as it is.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -71,8 +72,9 @@ def _make_private(folder: Path) -> None:
     mode = stat.S_IMODE(found.st_mode)
     if mode == 0o700:
         return
-    if mode & stat.S_ISVTX and mode & stat.S_IWOTH:
+    ours = found.st_uid == os.geteuid()
+    if mode & stat.S_IWOTH and (mode & stat.S_ISVTX or not ours):
         raise PermissionError(None, "it is shared by all users", str(folder))
-    if found.st_uid == os.geteuid():
+    if ours:
         folder.chmod(0o700)
         log.info("the folder of recordings %s had the mode %o and has 700 now", folder, mode)

@@ -1,4 +1,4 @@
-"""How calls are recorded, and the reasons for which a recording may be incomplete."""
+"""Options of recordings, and the reasons for which a recording may be incomplete."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
-    """How calls are recorded. `on_error` may be called by any thread."""
+    """The options of all recordings of a process. `on_error` may be called by any thread."""
 
     folder: Path
     format: Format = "wav"

@@ -38,6 +38,8 @@ TEXT_S = 4.0
 RETRY_S = 2.0
 # While nobody speaks, audio goes in pieces of this length: nothing waits for it.
 QUIET_S = 0.1
+# While somebody speaks, of this: a frame of 10 ms goes at once, even one that a resampler has left a sample short.
+SPEECH_S = 0.009
 # Kept of the audio before an utterance: its beginning is noticed late, by a second more while a stream is opened.
 LEAD_IN_S = 3.0
 
@@ -177,15 +179,20 @@ class AntiphonSTTService(GrpcErrors, STTService):
                 await self._push_outcome(EmptyUtteranceFrame(error=reason))
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
-        self._kept.append((self._heard_samples, audio))
+        self._keep(audio)
         keep_s = self._replay_s if self._in_utterance or self._pending else LEAD_IN_S
         while self._kept[0][0] < self._heard_samples - keep_s * self.sample_rate:
             self._kept.popleft()
         self._unsent += audio
-        quiet = not (self._in_utterance or self._pending)
-        if not quiet or len(self._unsent) >= QUIET_S * self.sample_rate * BYTES_PER_SAMPLE:
+        piece_s = SPEECH_S if self._in_utterance or self._pending else QUIET_S
+        if len(self._unsent) >= piece_s * self.sample_rate * BYTES_PER_SAMPLE:
             self._send_audio()
         yield None
+
+    def _keep(self, audio: bytes) -> None:
+        if self._kept and len(self._kept[-1][1]) < SPEECH_S * self.sample_rate * BYTES_PER_SAMPLE:
+            audio = self._kept.pop()[1] + audio
+        self._kept.append((self._heard_samples, audio))
 
     def _send_audio(self) -> None:
         if self._unsent:
@@ -287,7 +294,7 @@ class AntiphonSTTService(GrpcErrors, STTService):
                 self._kept[0] = end, audio[over * BYTES_PER_SAMPLE :]
 
     async def _push_outcome(self, frame: TranscriptionFrame | EmptyUtteranceFrame) -> None:
-        """What became of an utterance is not lost when its own words interrupt the agent."""
+        """Push a frame that is not lost when its own words interrupt the agent."""
         frame.interruptible = False
         await self.push_frame(frame)
 

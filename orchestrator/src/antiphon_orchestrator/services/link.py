@@ -1,4 +1,4 @@
-"""What the adapters share: a stream that is kept open, error categories, trace context."""
+"""Shared by the adapters: a stream that is kept open, error categories, trace context."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ PERMANENT = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, 
 
 
 def category(error: Exception) -> ErrorCategory | None:
-    """What kind of error it is, None when it is none of gRPC's."""
+    """The kind of an error, None when it is none of gRPC's."""
     if isinstance(error, DialError):
         return CATEGORIES.get(error.code)
     return CATEGORIES.get(error.code()) if isinstance(error, grpc.aio.AioRpcError) else None
@@ -50,7 +50,7 @@ class GrpcErrors:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether another replica may do better: this one is gone, or silent, and did not refuse."""
+    """True if another replica may do better: this one is gone, or silent, and did not refuse."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() not in PERMANENT
     return isinstance(error, TimeoutError)
@@ -97,9 +97,9 @@ class Clock:
 class Link:
     """One long stream to a service, dialled again when it is lost or renewed.
 
-    A stream that could not be opened, or ended before its first event or within STEADY_S, has failed. The first of such
-    failures in a row is dialled again at once, later ones after up to 2 s: what is sent again to each new stream may be
-    what ends it.
+    A stream that could not be opened, or ended before its first event or within STEADY_S, has failed; one that we have
+    left, only if it was left within STEADY_S. The first of such failures in a row is dialled again at once, later ones
+    after up to 2 s: what is sent again to each new stream may be what ends it.
 
     Requests wait in a queue of `queue_size`; when that is full the newest is refused and `send` says so.
     """
@@ -175,15 +175,14 @@ class Link:
             self._avoid = ()
             opened_s = self._clock.now_s()
             await self._talk(stream)
-            if self._avoid:  # it was left, not lost
-                continue
-            steady = self._heard and self._clock.now_s() - opened_s >= STEADY_S
+            left = bool(self._avoid)  # by us, and not lost
+            steady = (self._heard or left) and self._clock.now_s() - opened_s >= STEADY_S
             failures = 0 if steady else failures + 1
             if failures > 1:
                 await self._back_off(failures)
 
     async def _back_off(self, failures: int) -> None:
-        await self._clock.sleep(min(2.0, 0.1 * 2**failures) * random.uniform(0.5, 1.0))
+        await self._clock.sleep(min(2.0, 0.1 * 2 ** min(failures, 5)) * random.uniform(0.5, 1.0))
 
     async def _talk(self, stream: Stream) -> None:
         while not self._outbox.empty():  # what was meant for the stream before

@@ -22,7 +22,7 @@ _TYPED = "antiphon.typed"
 
 
 def is_typed(frame: Frame) -> bool:
-    """Whether the frame begins a turn that is typed: it interrupts the agent whatever it says."""
+    """True if the frame begins a turn that is typed: it interrupts the agent whatever it says."""
     return _TYPED in frame.metadata
 
 
