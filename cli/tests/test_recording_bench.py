@@ -18,9 +18,8 @@ async def test_a_long_call_neither_stalls_the_loop_nor_grows(tmp_path: Path) -> 
     row = await bench.recorded(minutes, "wav", tmp_path)
     assert not row["errors"] and row["recorded_s"] == pytest.approx(60 * minutes + bench.LEAD_IN_S, abs=0.1)
     # The loop's own work: how late others let it run is the bench's to say, on an idle machine.
-    assert row["loop_busy_ms"] < 5 * bench.MOST_STALL_MS
+    assert row["loop_busy_ms"] < bench.MOST_STALL_MS
     assert row["memory_growth_kib"] < bench.MOST_GROWTH_KIB
-    print(bench.headline([row], [], 0.0))
 
 
 def test_a_bound_that_does_not_hold_is_named() -> None:

@@ -23,6 +23,8 @@ AUDIBLE = 0.004
 # Pauses of the agent up to this are within one span.
 MERGE_S = 0.35
 LONGEST_CALL_S = 120.0
+# By which the server tells of what it refuses.
+ERROR = "antiphon.error"
 
 Timed = tuple[float, dict[str, Any]]
 
@@ -159,6 +161,10 @@ class Call:
         await self.until(lambda: bool(self.of_type(kind)), within_s)
         found = self.of_type(kind)
         return found[0] if found else None
+
+    async def refused(self, reason: str, within_s: float = 3.0) -> bool:
+        """Wait for an error of this reason."""
+        return await self.until(lambda: any(one.get("reason") == reason for one in self.of_type(ERROR)), within_s)
 
     async def until(self, met: Callable[[], bool], within_s: float) -> bool:
         """Look at each tick of the call until something is met; False when it is not in time."""

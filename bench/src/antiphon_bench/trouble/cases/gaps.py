@@ -256,7 +256,7 @@ async def microphone_off_first(trial: Trial) -> None:
 
 @case("D3", GROUP, "one turn, answered within 3 s")
 async def mute_between_halves(trial: Trial) -> None:
-    """Mute for 0.25 s in the middle of a sentence, as a noise gate does."""
+    """Mute for 0.15 s in the middle of a sentence, as a noise gate does."""
     async with trial.call() as call:
         await call.say(beep(0.5), None)
         call.line.muted = True
@@ -264,3 +264,6 @@ async def mute_between_halves(trial: Trial) -> None:
         call.line.muted = False
         await call.say(beep(0.6), ANSWER)
         await call.reply()
+        turns = await call.until_turns()
+    trial.expect(len(turns) == 1, f"{len(turns)} turns for one sentence")
+    trial.expect_calls(1)

@@ -86,5 +86,6 @@ async def recording_is_aligned_over_a_gap(trial: Trial) -> None:
 @case("44", GROUP, "refused at start", private=True)
 async def folder_that_cannot_be_written(trial: Trial) -> None:
     """The folder for recordings is a file."""
-    starts = await trial.place.starts_with({"RECORD_DIR": "/proc/version"})
-    trial.expect(not starts, "an orchestrator starts that cannot record")
+    said = await trial.place.refusal({"RECORD_DIR": "/proc/version"})
+    trial.expect(said is not None, "an orchestrator starts that cannot record")
+    trial.expect(said is None or "record_dir" in said, f"it does not start, but names no record_dir: {said!r}")
