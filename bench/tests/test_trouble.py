@@ -131,7 +131,7 @@ def test_more_requests_than_questions_are_self_talk_and_tool_rounds_are_not() ->
 
 
 def sent(line: Line, *ticks: Samples) -> list[int]:
-    """How many frames each tick sends."""
+    """The number of frames that each tick sends."""
     return [len(line.tick(line.microphone(tick, QUIET))) for tick in ticks]
 
 

@@ -189,7 +189,7 @@ class Call:
         return [data for _, data in self.messages if data.get("type") == kind]
 
     def heard_after(self, at_s: float) -> float | None:
-        """When the agent is first heard after a time."""
+        """The time at which the agent is first heard after another."""
         return next((max(at_s, span.start_s) for span in self.spans if span.end_s > at_s), None)
 
     async def turns(self) -> list[dict[str, Any]]:

@@ -29,14 +29,14 @@ class NoSession(Exception):
 
 
 class Stack(StrEnum):
-    """What a case runs on: stubs, or the real CPU models; the model server is scripted on both."""
+    """Models that a case runs on: stubs, or the real CPU models; the model server is scripted on both."""
 
     STUB = "stub"
     REAL = "real"
 
 
 class Side(StrEnum):
-    """Whose bot is called."""
+    """The bot that is called."""
 
     OURS = "ours"
     PLAIN = "plain"
@@ -53,7 +53,7 @@ class Voice(Protocol):
 
 
 class Place(Protocol):
-    """What a case calls. `kill` ends the orchestrator by SIGKILL; it is started again.
+    """The platform that a case calls. `kill` ends the orchestrator by SIGKILL; it is started again.
 
     `refusal` is what another orchestrator says that does not start with these settings; None when it starts.
     """
@@ -125,7 +125,7 @@ class Trial:
 
     @property
     def requests(self) -> list[Request]:
-        """What the model was asked for this case."""
+        """Requests to the model in this case."""
         return self.place.model.requests(self.agent)
 
     def play(self, *replies: Reply) -> None:

@@ -24,7 +24,7 @@ Places = Callable[[Case, Side], AbstractAsyncContextManager[Place]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of a case on one side."""
+    """The outcome of a case on one side."""
 
     case: Case
     side: Side
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def reasons_doubtful(self) -> bool:
-        """Whether a failure may be the busy machine's."""
+        """True when a failure may be the busy machine's."""
         return not self.passed and self.late_s > DOUBTFUL_S
 
     def to_json(self) -> dict[str, Any]:

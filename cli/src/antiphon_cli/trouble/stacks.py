@@ -110,7 +110,7 @@ class Started:
 
     @asynccontextmanager
     async def place(self, case: Case, side: Side) -> AsyncIterator[Place]:
-        """Where the case runs on a side."""
+        """The place in which the case runs on a side."""
         if not case.is_private:
             yield self._spots[side]
             return

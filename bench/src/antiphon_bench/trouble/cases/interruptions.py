@@ -262,7 +262,7 @@ async def late_word_on_answered_turn(trial: Trial) -> None:
     environment={"TROUBLE_RAISING": "usual.Usual.explain ledger.Ledger.closed"},
 )
 async def account_raises(trial: Trial) -> None:
-    """What explains and keeps the turns raises at each of them."""
+    """The explanation and the account of turns raise at each of them."""
     trial.script(lambda number, _: Reply(ANSWER) if number == 0 else Reply("no", status=500))
     async with trial.call() as call:
         await call.say(beep(), ANSWER)

@@ -1,4 +1,4 @@
-"""What is left of a recorded call."""
+"""Remains of recorded calls."""
 
 import asyncio
 import stat
@@ -50,7 +50,7 @@ async def recording_survives_kill(trial: Trial) -> None:
 
 @case("44", GROUP, "0600 in a 0700 folder", settings=RECORDED)
 async def recording_is_private(trial: Trial) -> None:
-    """Who may read a recording."""
+    """The modes of a recording and of its folder."""
     async with trial.call() as call:
         await call.say(beep(0.4), "")
         await call.reply()
