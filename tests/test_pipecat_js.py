@@ -53,7 +53,7 @@ async def test_the_official_client_talks_types_and_leaves(
         await until(lambda: any(turn.heard == "Hello there." for turn in session.turns))
 
         await tab.evaluate("pipecat.client.sendText('Where is Rome?')")
-        await tab.until("pipecat.all('onBotTranscript').some((said) => said.text.includes('Where is Rome?'))", 20)
+        await tab.until("pipecat.all('onBotTranscript').some((said) => said.text.includes('Where is Rome?'))")
         await until(lambda: any(turn.heard == "Where is Rome?" for turn in session.turns))
 
         refused = "antiphon_caller_messages_refused_total"

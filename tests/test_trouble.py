@@ -28,6 +28,7 @@ RANDOM = counted(full=20, reduced=0)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_some_troubled_calls_hold(tmp_path: Path) -> None:
     options = read(["--output", str(tmp_path), "--only", *SMOKE, "--jobs", "5", "--patience", "5"])
     rows = asyncio.run(measure(options, [CATALOGUE[name] for name in SMOKE], Console(file=io.StringIO())))
@@ -36,6 +37,7 @@ def test_some_troubled_calls_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120 + 30 * RANDOM)
 @pytest.mark.skipif(not RANDOM, reason="only `make soak` runs random combinations")
 def test_random_troubles_hold(tmp_path: Path) -> None:
     options = read(
