@@ -111,7 +111,7 @@ bench-turn-service: setup ## How soon turn verdicts come and what they cost, one
 bench-conversation: setup ## Voice-to-voice time on stubs with the seed's latencies beside a plain Pipecat bot, and calls on one core; 50 minutes.
 	$(BIN)/python -m antiphon_cli.conversation.bench --publish docs/latency $(ARGS)
 
-bench-trouble: setup ## Calls with misbehaving lines, models and services: 130 cases, on stubs and real models; ARGS="--only mute".
+bench-trouble: setup ## Calls with misbehaving lines, models and services: over 120 cases, on stubs and real models; ARGS="--only mute".
 	$(BIN)/antiphon models fetch
 	$(BIN)/python -m antiphon_cli.trouble $(ARGS)
 
@@ -124,8 +124,9 @@ bench-rates: setup ## Voice-to-voice time of callers at 8, 16, 44.1 and 48 kHz o
 bench-recording: setup ## An hour of recorded call in simulated time: the loop's stall, memory; and recordings of killed processes.
 	$(BIN)/python -m antiphon_cli.recording_bench $(ARGS)
 
-soak: setup ## The tests that take random points in time, at their full counts.
-	ANTIPHON_SOAK=1 $(PYTEST) tests/test_kills.py tests/test_many_barge_ins.py
+soak: setup ## The tests that take random points in time or many combinations, at their full counts.
+	ANTIPHON_SOAK=1 $(PYTEST) tests/test_kills.py tests/test_many_barge_ins.py tests/test_contained.py \
+	  tests/test_recordings.py tests/test_trouble.py bench/tests/test_dead_air.py cli/tests/test_recording_bench.py
 
 eval-conversation: setup ## Thirty scripted turns with tools and a knowledge base, scored by rules; ARGS="--backend X --repeat N".
 	$(BIN)/python -m antiphon_bench.dialogue.bench $(ARGS)

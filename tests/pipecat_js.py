@@ -48,12 +48,16 @@ window.pipecat = {
 """
 
 
+class CommandFailed(Exception):
+    """A command took too long or exited with an error."""
+
+
 class NoPackages(Exception):
     """npm cannot fetch the packages here."""
 
 
 async def bundle() -> str:
-    """The script that defines `window.pipecat`. Raises NoPackages."""
+    """The script that defines `window.pipecat`. Raises NoPackages, and CommandFailed when it cannot be bundled."""
     target = FOLDER / "bundle.js"
     wanted = json.dumps({"private": True, "dependencies": PACKAGES})
     package, page = FOLDER / "package.json", FOLDER / "page.js"
@@ -63,7 +67,10 @@ async def bundle() -> str:
     target.unlink(missing_ok=True)
     package.write_text(wanted)
     page.write_text(PAGE)
-    await _run("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
+    try:
+        await _run("npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error")
+    except CommandFailed as error:
+        raise NoPackages(str(error)) from error
     await _run("npx", "--no-install", "esbuild", page.name, "--bundle", "--format=iife", f"--outfile={target.name}")
     return target.read_text()
 
@@ -78,6 +85,6 @@ async def _run(*command: str) -> None:
     except TimeoutError as error:
         child.kill()
         await child.wait()
-        raise NoPackages(f"{command[0]} took too long") from error
+        raise CommandFailed(f"{command[0]} took too long") from error
     if child.returncode:
-        raise NoPackages(f"{' '.join(command[:2])}: {said.decode(errors='replace')[-500:]}")
+        raise CommandFailed(f"{' '.join(command[:2])}: {said.decode(errors='replace')[-500:]}")

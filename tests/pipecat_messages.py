@@ -1,4 +1,4 @@
-"""What a client can send to the installed Pipecat, read from its source."""
+"""Messages that a client can send to the installed Pipecat, read from its source."""
 
 import ast
 import types

@@ -193,8 +193,8 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
         one.child.wait()
 
 
-# Modules early, midway and late in what is imported; then the command starts its children, and they are there.
-MOMENTS = (" loguru\n", " numpy\n", " pipecat\n", " antiphon_cli.command\n", "ready after", "Antiphon is ready")
+# A module early and one late in what is imported; then the command starts its children, and they are there.
+MOMENTS = (" loguru\n", " antiphon_cli.command\n", "ready after", "Antiphon is ready")
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
@@ -238,7 +238,7 @@ async def test_ctrl_c_during_a_call_hangs_up_and_stops_cleanly(command: Callable
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("signum", "moment"),
-    [*((signal.SIGINT, moment) for moment in MOMENTS[:-1]), (signal.SIGTERM, "ready after")],
+    [(signal.SIGINT, " antiphon_cli.command\n"), (signal.SIGTERM, "ready after")],
     ids=lambda one: str(one).strip(),
 )
 def test_ctrl_c_ends_a_demo_too(signum: int, moment: str, tmp_path: Path, command: Callable[..., Command]) -> None:

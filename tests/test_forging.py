@@ -1,4 +1,4 @@
-"""Whatever a client can send to the installed Pipecat changes nothing of the call that it is sent in."""
+"""Messages of every type that the installed Pipecat knows change nothing of the call that they are sent in."""
 
 import asyncio
 import copy
@@ -157,7 +157,7 @@ def processors(pipeline: BasePipeline) -> Iterator[FrameProcessor]:
 
 
 def state(session: Session) -> dict[str, Any]:
-    """What a caller must not change: context, tools, turns, and each processor's settings and switches."""
+    """All that a caller must not change: context, tools, turns, and each processor's settings and switches."""
     assert session.worker
     plain = (bool, int, float, str, bytes, type(None), dict, list, tuple)
     switches = {}
@@ -183,7 +183,7 @@ def state(session: Session) -> dict[str, Any]:
 async def processed(session: Session) -> None:
     """Returns when Pipecat has acted on all that it was given."""
     assert session.worker
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         await session.worker.rtvi._message_queue.join()
         await session.worker.flush_pipeline()
 
@@ -227,7 +227,7 @@ async def listen(caller: RawCaller, said: list[dict[str, Any]]) -> None:
 @asynccontextmanager
 async def on_data_channel(at: Platform) -> AsyncIterator[Line]:
     async with calling(at.page) as caller:
-        await until(lambda: caller.of("antiphon.session"), 15)
+        await until(lambda: caller.of("antiphon.session"))
         session = at.sessions.find(caller.session_id)
         assert session
         caller.microphone.say(speech())
@@ -238,6 +238,13 @@ async def on_data_channel(at: Platform) -> AsyncIterator[Line]:
         yield Line(send, session, lambda: [one["reason"] for one in caller.of("antiphon.error")])
 
 
+def enters(message: dict[str, Any], transport: Any) -> bool:
+    """Says of a forgery that the door lets it in: it changes nothing."""
+    if message["type"] == "signalling":  # a second microphone's state, which nobody looks at
+        return transport is on_data_channel and message["message"]["type"] == "trackStatus"
+    return message["type"] in ENTER
+
+
 def refused(at: Platform) -> float:
     return sum(at.sample("antiphon_caller_messages_refused_total", reason=reason) for reason in MESSAGES)
 
@@ -246,35 +253,36 @@ def refused(at: Platform) -> float:
 async def test_no_type_of_message_changes_the_call_that_it_is_sent_in(transport: Any, tool: Tool) -> None:
     messages = list(forgeries())
     async with platform(agents={"bank": Agent(**BANK)}) as at, transport(at) as line:
-        await asyncio.wait_for(tool.called.wait(), 15)
+        await asyncio.wait_for(tool.called.wait(), 60)
         await until(lambda: "IN_PROGRESS" in json.dumps(line.session.context.get_messages()))
         before, asked = state(line.session), (at.rpcs("llm", "ok"), at.rpcs("tts", "ok"))
         for start in range(0, len(messages), AT_ONCE):
             if start:
                 await asyncio.sleep(AT_ONCE / 10)  # the allowance, which is in real time
             decided = refused(at)
-            for message in messages[start : start + AT_ONCE]:
+            batch = messages[start : start + AT_ONCE]
+            for message in batch:
                 await line.send(message)
             marker = at.sample("antiphon_client_underruns_total")
             await line.send({"type": "antiphon.underruns", "count": 1})  # lets in what came before
-            await until(lambda marker=marker: at.sample("antiphon_client_underruns_total") > marker, 10)
-            assert refused(at) - decided >= min(AT_ONCE, len(messages) - start) - 4
+            await until(lambda marker=marker: at.sample("antiphon_client_underruns_total") > marker)
+            assert refused(at) - decided == sum(not enters(message, transport) for message in batch)
             assert at.sample("antiphon_caller_messages_refused_total", reason="too_many_messages") == 0
         await processed(line.session)
         assert state(line.session) == before
         assert (at.rpcs("llm", "ok"), at.rpcs("tts", "ok")) == asked
         await until(lambda: {"type_not_allowed", "text_not_allowed"} <= set(line.errors()))
         tool.may_end.set()
-        await until(lambda: line.session.turns, 15)
+        await until(lambda: line.session.turns)
         (turn,) = line.session.turns
         assert (turn.outcome, turn.tools) == ("answered", ["verify"])
         told = json.dumps(line.session.context.get_messages())
         assert "forged" not in told and json.dumps(json.dumps({"verified": False})) in told
         before = state(line.session)
         await line.send({"label": "rtvi-ai", "type": "disconnect-bot", "id": "1"})
-        await until(lambda: line.session.ended, 10)
+        await until(lambda: line.session.ended)
         assert line.session.ended == "caller"
-        await until(lambda: at.sessions.active == 0, 15)
+        await until(lambda: at.sessions.active == 0)
         assert line.session.context.get_messages() == before["messages"] and len(line.session.turns) == 1
 
 

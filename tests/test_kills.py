@@ -6,8 +6,8 @@ import random
 import pytest
 from platform_fixture import AVA, platform, until
 from raw_caller import dialled
-from soak import counted
 
+from antiphon_bench.testing.soak import counted
 from antiphon_orchestrator.agents import Phrases
 
 EVE = AVA.model_copy(update={"phrases": Phrases(apology="So sorry.", farewell="", filler="", prompt="", goodbye="")})

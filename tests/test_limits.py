@@ -94,7 +94,7 @@ async def test_an_agent_that_speaks_at_that_moment_is_stopped(monkeypatch: pytes
 
 
 async def test_a_voice_that_is_down_does_not_keep_the_call() -> None:
-    async with calling(max_call_s=2.0) as (at, caller, _):
+    async with calling(max_call_s=8.0) as (at, caller, _):
         await until(lambda: at.rpcs("tts", "ok") >= 4)  # all there is to be learned
         await at.fleet.stop("tts")
         await caller.hung_up_on()
@@ -147,7 +147,7 @@ async def test_a_model_that_calls_tools_for_ever_answers_without_them(monkeypatc
 
 
 def model_says(monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, llm_stub.Call | None]) -> None:
-    """What the stub answers, whatever it is asked and allowed; the last one again and again."""
+    """Have the stub answer so, whatever it is asked and allowed; the last one again and again."""
     number = itertools.count()
 
     async def events(_self: Any, _generation: Any, _grants: Any) -> AsyncGenerator[Event]:

@@ -9,13 +9,16 @@ import time
 import pytest
 from platform_fixture import AVA, Platform, platform, until
 from raw_caller import RawCaller, dialled, frames_pb2, silence, speech
-from soak import counted
+
+from antiphon_bench.testing.soak import counted
 
 BARGE_INS = counted(full=500, reduced=24)
 # Their own numbers in every answer, so that a word tells which answer it is of.
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 ANSWER = " ".join(f"{word} {{last}}" for word in NUMBERS) + "."
 SILENT_AFTER_MS = 400
+# So many interruptions, at most, may take longer.
+MOST_OVER = 0.1
 # All in one process: a busy machine carries two in real time.
 CALLS = counted(full=8, reduced=2)
 TIMES = -(-BARGE_INS // CALLS)
@@ -75,7 +78,9 @@ async def interrupts(at: Platform, times: int, seed: int) -> list[dict[str, obje
             # Caller, server and services share an event loop, and the sound passes each of them: where that is late,
             # so is the silence.
             room_ms = 3 * statistics.median(late_ms)
-            assert statistics.median(silent_ms) <= SILENT_AFTER_MS + room_ms, (seed, silent_ms, late_ms)
+            bound_ms = SILENT_AFTER_MS + room_ms
+            assert statistics.median(silent_ms) <= bound_ms, (seed, silent_ms, late_ms)
+            assert sum(one > bound_ms for one in silent_ms) <= MOST_OVER * len(silent_ms), (seed, silent_ms, late_ms)
             while len(ear.reports) < times:
                 await speak(caller, silence(0.02))
             listening.cancel()

@@ -161,7 +161,6 @@ def held_to_the_line(differences_ms: Sequence[float], line_ms: Sequence[float], 
     medians with as much room as the caller's own frames were usually late.
     """
     seen = sorted(map(round, differences_ms)), sorted(map(round, line_ms)), late_ms
-    print("DATA", seen)
     assert abs(min(differences_ms) - min(line_ms)) <= ROOM_MS + late_ms, seen
     assert abs(statistics.median(differences_ms) - statistics.median(line_ms)) <= ROOM_MS + 5 * late_ms, seen
 

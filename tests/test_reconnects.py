@@ -8,16 +8,16 @@ from rtc_caller import calling
 async def test_a_restarted_connection_is_not_greeted_again_and_the_call_goes_on() -> None:
     agent = AVA.model_copy(update={"greeting": "Hello, I am Ava."})
     async with platform(agents={"ava": agent}) as at, calling(at.page) as caller:
-        await until(lambda: caller.of("antiphon.session"), 15)
+        await until(lambda: caller.of("antiphon.session"))
         session = at.sessions.find(caller.session_id)
         assert session
-        await until(session.context.get_messages, 15)  # the greeting has been heard
+        await until(session.context.get_messages)  # the greeting has been heard
         for times in (2, 3):  # the second time it is known by another id
             await caller.offer(pc_id=caller.pc_id, restart_pc=True)
-            await until(lambda times=times: len(caller.of("antiphon.session")) == times, 15)
-        await until(lambda: [one["content"] for one in session.context.get_messages()] == ["Hello, I am Ava."], 15)
+            await until(lambda times=times: len(caller.of("antiphon.session")) == times)
+        await until(lambda: [one["content"] for one in session.context.get_messages()] == ["Hello, I am Ava."])
         caller.microphone.say(speech())
-        await until(lambda: session.turns, 15)
+        await until(lambda: session.turns)
         assert session.turns[0].outcome == "answered"
         assert at.rpcs("tts", "ok") == 2  # the greeting and the answer
         assert [message["content"] for message in session.context.get_messages()] == [
@@ -29,10 +29,10 @@ async def test_a_restarted_connection_is_not_greeted_again_and_the_call_goes_on(
 
 async def test_a_second_data_channel_is_closed_and_the_first_goes_on() -> None:
     async with platform() as at, calling(at.page) as caller:
-        await until(lambda: caller.of("antiphon.session"), 15)
+        await until(lambda: caller.of("antiphon.session"))
         assert caller.peer
         second = caller.peer.createDataChannel("second")
-        await until(lambda: second.readyState == "closed", 15)
+        await until(lambda: second.readyState == "closed")
         refused = "antiphon_caller_messages_refused_total"
         assert at.sample(refused, reason="channel_not_allowed") == 1
         caller.send({"type": "antiphon.underruns", "count": 3})
@@ -41,12 +41,12 @@ async def test_a_second_data_channel_is_closed_and_the_first_goes_on() -> None:
 
 async def test_a_flood_on_a_data_channel_is_bounded_and_the_call_goes_on() -> None:
     async with platform() as at, calling(at.page) as caller:
-        await until(lambda: caller.of("antiphon.session"), 15)
+        await until(lambda: caller.of("antiphon.session"))
         for _ in range(400):
             caller.send("[" * 200)
         refused = "antiphon_caller_messages_refused_total"
-        await until(lambda: at.sample(refused, reason="too_many_messages") > 200, 15)
+        await until(lambda: at.sample(refused, reason="too_many_messages") > 200)
         assert at.sample(refused, reason="malformed") <= 199
         caller.microphone.say(speech())
-        await until(lambda: caller.of("antiphon.turn"), 15)
+        await until(lambda: caller.of("antiphon.turn"))
         assert caller.of("antiphon.turn")[0]["turn"]["outcome"] in ("answered", "stalled")

@@ -78,9 +78,9 @@ async def test_a_text_is_refused_where_the_agent_takes_none_or_it_is_too_long() 
 
 async def test_a_text_over_a_data_channel_is_a_turn_too() -> None:
     async with platform(agents={"ava": TYPIST}) as at, calling(at.page) as caller:
-        await until(lambda: caller.of("antiphon.session"), 15)
+        await until(lambda: caller.of("antiphon.session"))
         caller.send(typed("Where is Rome?"))
-        await until(lambda: caller.of("antiphon.turn"), 15)
+        await until(lambda: caller.of("antiphon.turn"))
         (message,) = caller.of("antiphon.turn")
         assert (message["turn"]["outcome"], message["turn"]["heard"]) == ("answered", "Where is Rome?")
 

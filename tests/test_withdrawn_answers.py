@@ -1,4 +1,4 @@
-"""What an RTVI client is shown of answers that are withdrawn: nothing."""
+"""Answers that are withdrawn are not shown to RTVI clients."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a call finds in its recording is what `measure` finds, whatever noise the files bring."""
+"""A call finds in its recording what `measure` finds, whatever noise the files bring."""
 
 from itertools import pairwise
 

@@ -1,14 +1,19 @@
 """Recordings of known troubles: dead air, broken-off answers, silence after interruptions, self-talk."""
 
+import itertools
+
 import pytest
 
 from antiphon_bench.dead_air import Cause, Sounds, Then, Trouble, find_troubles
 from antiphon_bench.recording import Outcome, Result, analyse
 from antiphon_bench.speech import Segment
 from antiphon_bench.testing import SpokenCall, voice, whispered
+from antiphon_bench.testing.soak import counted
 
 RATES_HZ = [8_000, 16_000, 24_000, 48_000]
 NOISES_DBFS = [None, -60.0, -45.0]
+# 60 of them: rate, level, delay and noise. Each fifth has both rates, every level, every delay and both noises.
+ECHOES = list(itertools.product([8_000, 24_000], [-4.0, -14.0, -26.0, -34.0, -42.0], [0.05, 0.16, 0.3], [None, -60.0]))
 
 
 def healthy(rate_hz: int = 16_000) -> SpokenCall:
@@ -142,10 +147,7 @@ def self_talk(rate_hz: int) -> SpokenCall:
     return call
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 24_000])
-@pytest.mark.parametrize("echo_db", [-4.0, -14.0, -26.0, -34.0, -42.0])
-@pytest.mark.parametrize("delay_s", [0.05, 0.16, 0.3])
-@pytest.mark.parametrize("noise_dbfs", [None, -60.0])
+@pytest.mark.parametrize(("rate_hz", "echo_db", "delay_s", "noise_dbfs"), counted(full=ECHOES, reduced=ECHOES[::5]))
 def test_an_agent_that_answers_its_own_echo_is_seen(
     rate_hz: int, echo_db: float, delay_s: float, noise_dbfs: float | None
 ) -> None:

@@ -13,7 +13,7 @@ import antiphon_bench.trouble.cases  # noqa: F401  # fills the catalogue
 from antiphon_bench.trouble.case import CATALOGUE, Case, Side, Stack, Trial
 from antiphon_bench.trouble.cases.dictation import digits_in
 from antiphon_bench.trouble.chance import GAPS, HICCUPS, NOISES, combination
-from antiphon_bench.trouble.expected import BadExpectation, compare, read_expected
+from antiphon_bench.trouble.expected import BadExpectation, Expectation, compare, read_expected
 from antiphon_bench.trouble.hiccups import Proxy
 from antiphon_bench.trouble.judge import Genuine, Owed, Span, Verdict, dead_air, forged, lost_answers, self_talk
 from antiphon_bench.trouble.line import TICK, Echo, Format, Line, Silence, encoded
@@ -23,8 +23,39 @@ from antiphon_bench.trouble.run import Row, run_case
 from antiphon_bench.trouble.sounds import beep, utterance, whisper
 from antiphon_bench.wav import Samples
 
-# The file may only shrink: lower this with it, never raise it.
-MOST_EXPECTED_FAILURES = 28
+# The file may only shrink: take a name out here with it, never put one in.
+MAY_FAIL = frozenset(
+    [
+        "barge_in_through_echo",
+        "context_over_the_window",
+        "dictated_address_900_ms",
+        "dictated_card_500_ms",
+        "dictated_card_900_ms",
+        "dictated_phone_900_ms",
+        "dictated_spelling_900_ms",
+        "echo_14_db_under",
+        "echo_26_db_under",
+        "echo_34_db_under",
+        "echo_42_db_under",
+        "echo_4_db_under",
+        "finish_of_a_filter",
+        "hello_while_thinking",
+        "hum_is_no_word",
+        "mm_hmm_over_answer",
+        "television_20_db_under",
+        "television_30_db_under",
+        "television_40_db_under",
+        "thought_in_other_tags",
+        "thought_without_opening",
+        "tool_call_in_words",
+        "tool_interrupted",
+        "whisper_over_answer",
+        "whisper_over_greeting",
+        "whisper_while_thinking",
+        "whispered_question",
+        "yes_to_question",
+    ]
+)
 LATER_ISSUES = ("19.", "20.", "24.")
 SPEECH = np.full(TICK, 0.3, np.float32)
 QUIET = np.zeros(TICK, np.float32)
@@ -100,7 +131,7 @@ def test_more_requests_than_questions_are_self_talk_and_tool_rounds_are_not() ->
 
 
 def sent(line: Line, *ticks: Samples) -> list[int]:
-    """How many frames each tick sends."""
+    """The number of frames that each tick sends."""
     return [len(line.tick(line.microphone(tick, QUIET))) for tick in ticks]
 
 
@@ -247,28 +278,38 @@ def test_the_catalogue_has_at_least_sixty_cases_with_row_and_item() -> None:
 def test_the_expected_failures_are_cases_of_later_issues_and_only_shrink() -> None:
     expected = read_expected()
     assert set(expected) <= set(CATALOGUE)
-    assert {name: CATALOGUE[name].group for name in expected} == expected
-    assert all(item.startswith(LATER_ISSUES) for item in expected.values())
-    assert len(expected) <= MOST_EXPECTED_FAILURES
+    assert {name: CATALOGUE[name].group for name in expected} == {name: one.item for name, one in expected.items()}
+    assert all(one.item.startswith(LATER_ISSUES) for one in expected.values())
+    assert set(expected) <= MAY_FAIL
+    # What stubs hear does not depend on a model.
+    assert all(CATALOGUE[name].stack is Stack.REAL for name, one in expected.items() if one.sometimes)
 
 
 def test_a_line_that_is_no_expectation_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "expected.txt"
-    path.write_text("# comment\none 19.1\n\ntwo 19.2  # why\n")
-    assert read_expected(path) == {"one": "19.1", "two": "19.2"}
+    path.write_text("# comment\none 19.1\n\ntwo 19.2 sometimes  # why\n")
+    assert read_expected(path) == {"one": Expectation("19.1"), "two": Expectation("19.2", sometimes=True)}
     for wrong in ("one\n", "one 19.1\none 19.1\n", "one 19.1 more\n"):
         path.write_text(wrong)
         with pytest.raises(BadExpectation):
             read_expected(path)
 
 
-def test_a_case_that_passes_against_expectation_makes_the_run_fail() -> None:
-    known = ("a", "b", "c", "d")
-    good = compare({"a": True, "b": False}, ["b"], known)
+def test_a_case_that_passes_against_expectation_makes_the_run_fail_unless_it_may_do_so_sometimes() -> None:
+    known, listed = ("a", "b", "c", "d"), Expectation("19.1")
+    good = compare({"a": True, "b": False}, {"b": listed}, known)
     assert good.is_good and good.expected == ["b"] and complaints(good) == []
-    bad = compare({"a": False, "b": True}, ["b", "x"], known)
+    bad = compare({"a": False, "b": True}, {"b": listed, "x": listed}, known)
     assert (bad.failing, bad.to_remove, bad.unknown) == (["a"], ["b"], ["x"])
     assert not bad.is_good and len(complaints(bad)) == 3
+    assert not compare({"b": True}, {"b": listed}, known).is_good
+    for passes in (True, False):
+        assert compare({"b": passes}, {"b": Expectation("19.1", sometimes=True)}, known).is_good
+
+
+def test_a_case_that_was_not_run_or_crashed_is_never_an_expected_failure() -> None:
+    compared = compare({"a": False}, {"a": Expectation("19.1", sometimes=True)}, ["a"], not_run=["a"])
+    assert compared.failing == ["a"] and not compared.is_good
 
 
 # Running a case.
@@ -306,7 +347,7 @@ def test_a_case_that_raises_fails_with_its_reason_and_is_recorded(tmp_path: Path
 
     place: Any = Nowhere()
     row = asyncio.run(run_case(case_of(raises), place, Side.OURS, tmp_path))
-    assert not row.passed and "Error" in row.verdict.reasons[0]
+    assert not row.passed and not row.ran and "Error" in row.verdict.reasons[0]
     assert list(tmp_path.glob("made-ours-*.wav"))
 
 
@@ -331,6 +372,6 @@ def test_the_last_line_sums_up_our_side_alone() -> None:
         row(Side.OURS, Verdict()),
         row(Side.PLAIN, Verdict(forged=1, reasons=["y"])),
     ]
-    compared = compare({"made": False}, [], ["made"])
+    compared = compare({"made": False}, {}, ["made"])
     line = "BENCH trouble cases=2 passed=1 expected_failures=0 dead_air=1 lost_answers=2 forged=0 self_talk=0"
     assert headline(rows, compared) == line

@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from antiphon_bench.testing.soak import counted
 from antiphon_cli import recording_bench as bench
+
+KILLS = counted(full=dict.fromkeys(bench.FORMATS, 20), reduced={"wav": 20, "flac": 4, "opus": 4})
+LATEST_KILL_S = counted(full=bench.LATEST_KILL_S, reduced=4.0)
+# Kills so early cannot lose the 5 s that are allowed: 2 s are held back, and each 0.25 s is written at its end.
+MOST_LOST_S = 3.5
 
 
 @pytest.mark.parametrize("format", bench.FORMATS)
-def test_of_twenty_killed_processes_each_leaves_all_but_the_last_seconds(format: str, tmp_path: Path) -> None:
-    rows = bench.killed(format, 20, tmp_path / "calls")
-    assert len(rows) == 20 and not bench.broken([], rows)
+def test_killed_processes_leave_all_but_the_last_seconds(format: str, tmp_path: Path) -> None:
+    rows = bench.killed(format, KILLS[format], tmp_path / "calls", LATEST_KILL_S)
+    assert len(rows) == KILLS[format] and not bench.broken([], rows)
+    assert max(row["lost_s"] for row in rows) <= MOST_LOST_S, rows
 
 
 async def test_a_long_call_neither_stalls_the_loop_nor_grows(tmp_path: Path) -> None:
@@ -18,9 +25,8 @@ async def test_a_long_call_neither_stalls_the_loop_nor_grows(tmp_path: Path) -> 
     row = await bench.recorded(minutes, "wav", tmp_path)
     assert not row["errors"] and row["recorded_s"] == pytest.approx(60 * minutes + bench.LEAD_IN_S, abs=0.1)
     # The loop's own work: how late others let it run is the bench's to say, on an idle machine.
-    assert row["loop_busy_ms"] < 5 * bench.MOST_STALL_MS
+    assert row["loop_busy_ms"] < bench.MOST_STALL_MS
     assert row["memory_growth_kib"] < bench.MOST_GROWTH_KIB
-    print(bench.headline([row], [], 0.0))
 
 
 def test_a_bound_that_does_not_hold_is_named() -> None:

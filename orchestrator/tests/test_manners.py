@@ -178,11 +178,11 @@ async def test_a_slow_tool_gets_one_filler_and_a_fast_one_none() -> None:
     async with speaking(Patience(0.5, 600)) as at:
         await at.send(call(1), result(1))
         await at.down.until(FunctionCallResultFrame)
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.6)
         assert not words(at)
         await at.send(call(2), call(3))
         await at.down.until(TTSTextFrame)
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.6)
         assert words(at) == ["Moment."]
 
 
@@ -191,7 +191,7 @@ async def test_a_filler_ends_with_the_tool_or_an_interruption() -> None:
         await at.send(call(1), call(2), result(1), result(2), call(3))
         await at.down.until(FunctionCallInProgressFrame, 3)
         await at.send(InterruptionFrame())
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.6)
         assert not words(at)
 
 
@@ -212,7 +212,7 @@ async def test_an_answer_that_is_heard_or_interrupted_is_not_given_up(sign: str)
             await at.send_up(BotStartedSpeakingFrame())
         else:
             await at.send(InterruptionFrame())
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.6)
         assert not at.down.of(AnswerOverdueFrame)
 
 
@@ -231,7 +231,7 @@ async def test_a_tools_time_is_not_the_answers() -> None:
         await at.send(AnswerOwedFrame())
         await at.down.until(AnswerOwedFrame)
         await at.send(call(1))
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(0.6)
         assert not at.down.of(AnswerOverdueFrame)
         await at.send(result(1))
         await settles(lambda: at.down.of(AnswerOverdueFrame))

@@ -23,7 +23,7 @@ TONE_S, TONE_BINS, TONE_SHARE = 0.100, 2, 0.95
 
 
 def is_cut_off(wave: Mono, rate_hz: int, segment: Segment) -> bool | None:
-    """Whether the speech that ends with `segment` is cut off.
+    """True when the speech that ends with `segment` is cut off.
 
     None where that cannot be told: for pure tones, which end without a decay, and where noise hides the decay.
     """

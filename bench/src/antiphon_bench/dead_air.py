@@ -33,7 +33,7 @@ class Trouble(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why the agent's speech stopped in mid-flow."""
+    """The cause of a stop of the agent's speech in mid-flow."""
 
     CALLER = "caller"
     ECHO = "echo"  # nobody spoke, and the caller's channel carries the agent's voice
@@ -41,7 +41,7 @@ class Cause(StrEnum):
 
 
 class Then(StrEnum):
-    """What followed a reply that was broken off. Only `again` and `nothing` are troubles."""
+    """The sequel of a reply that was broken off. Only `again` and `nothing` are troubles."""
 
     REPLY = "reply"  # to the caller who interrupted
     RESUMED = "resumed"  # within a second
@@ -99,7 +99,7 @@ class Troubles:
     self_talk: tuple[SelfTalk, ...] = ()
 
     def count(self, kind: Trouble) -> int:
-        """How many of a kind there are; of what was broken off, that which is a trouble."""
+        """The number of a kind; of what was broken off, that which is a trouble."""
         if kind is Trouble.BROKEN_OFF:
             return sum(one.is_trouble for one in self.broken_off)
         found: tuple[object, ...] = getattr(self, kind.value)
@@ -116,7 +116,7 @@ class Troubles:
 
 @dataclass(frozen=True, slots=True)
 class Sounds:
-    """When the caller's turns and the agent's speech sound, in samples, and how long it all lasts.
+    """The caller's turns and the agent's speech as stretches in samples, and the length of it all.
 
     `has_echo`: the caller's channel carries the agent's voice.
     """
@@ -196,7 +196,7 @@ class _Finder:
         )
 
     def _stops_for(self, reply: Segment, said: Segment) -> bool:
-        """Whether the caller's turn begins within the reply, and the reply is over soon after, unfinished."""
+        """True when the caller's turn begins within the reply, and the reply is over soon after, unfinished."""
         during = reply.start < said.start < reply.end
         soon = reply.end <= said.end + self._samples(STOP_S)
         return during and soon and self.cut_off[reply] is not False

@@ -68,7 +68,7 @@ def without_echo(caller: Mono, agent: Mono, rate_hz: int) -> Cleaned | None:
 
 
 def explained(caller: Mono, cleaned: Mono, start: int, end: int) -> bool:
-    """Whether most of what sounds between two samples is echo."""
+    """True when most of what sounds between two samples is echo."""
     return _energy(cleaned[start:end]) <= (1 - EXPLAINED) * _energy(caller[start:end])
 
 

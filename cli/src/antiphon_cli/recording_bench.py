@@ -139,9 +139,9 @@ def rss_kib() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
-def killed(format: str, count: int, folder: Path, seed: int = 1) -> list[dict[str, Any]]:
+def killed(format: str, count: int, folder: Path, latest_s: float = LATEST_KILL_S) -> list[dict[str, Any]]:
     """Processes that record in real time, each killed at a moment of its own: what is left of each recording."""
-    rng = random.Random(f"{seed}-{format}")
+    rng = random.Random(f"1-{format}")
     command = [sys.executable, "-m", __name__ if __name__ != "__main__" else "antiphon_cli.recording_bench"]
     rows: list[dict[str, Any]] = []
     children = []
@@ -154,7 +154,7 @@ def killed(format: str, count: int, folder: Path, seed: int = 1) -> list[dict[st
         for number, child in enumerate(children):
             assert child.stdout
             started_s = float(child.stdout.readline())
-            moments.append((started_s + rng.uniform(EARLIEST_KILL_S, LATEST_KILL_S), started_s, number))
+            moments.append((started_s + rng.uniform(EARLIEST_KILL_S, latest_s), started_s, number))
         latest_start_s = max((started_s for _, started_s, _ in moments), default=0.0)
         for at_s, started_s, number in sorted(moments):
             # Those that started earlier than the last one run longer by as much.

@@ -23,6 +23,8 @@ AUDIBLE = 0.004
 # Pauses of the agent up to this are within one span.
 MERGE_S = 0.35
 LONGEST_CALL_S = 120.0
+# By which the server tells of what it refuses.
+ERROR = "antiphon.error"
 
 Timed = tuple[float, dict[str, Any]]
 
@@ -160,6 +162,10 @@ class Call:
         found = self.of_type(kind)
         return found[0] if found else None
 
+    async def refused(self, reason: str, within_s: float = 3.0) -> bool:
+        """Wait for an error of this reason."""
+        return await self.until(lambda: any(one.get("reason") == reason for one in self.of_type(ERROR)), within_s)
+
     async def until(self, met: Callable[[], bool], within_s: float) -> bool:
         """Look at each tick of the call until something is met; False when it is not in time."""
         end = self.now + within_s * self._patience
@@ -183,7 +189,7 @@ class Call:
         return [data for _, data in self.messages if data.get("type") == kind]
 
     def heard_after(self, at_s: float) -> float | None:
-        """When the agent is first heard after a time."""
+        """The time at which the agent is first heard after another."""
         return next((max(at_s, span.start_s) for span in self.spans if span.end_s > at_s), None)
 
     async def turns(self) -> list[dict[str, Any]]:

@@ -24,15 +24,19 @@ LONG = (
 LONGEST_S = 20.0
 
 
+class NoSession(Exception):
+    """A call that the server has taken and does not begin."""
+
+
 class Stack(StrEnum):
-    """What a case runs on: stubs, or the real CPU models; the model server is scripted on both."""
+    """Models that a case runs on: stubs, or the real CPU models; the model server is scripted on both."""
 
     STUB = "stub"
     REAL = "real"
 
 
 class Side(StrEnum):
-    """Whose bot is called."""
+    """The bot that is called."""
 
     OURS = "ours"
     PLAIN = "plain"
@@ -49,7 +53,10 @@ class Voice(Protocol):
 
 
 class Place(Protocol):
-    """What a case calls. `kill` ends the orchestrator by SIGKILL; it is started again."""
+    """The platform that a case calls. `kill` ends the orchestrator by SIGKILL; it is started again.
+
+    `refusal` is what another orchestrator says that does not start with these settings; None when it starts.
+    """
 
     page: str
     model: ModelServer
@@ -59,7 +66,7 @@ class Place(Protocol):
 
     async def kill(self) -> None: ...
 
-    async def starts_with(self, settings: Mapping[str, str]) -> bool: ...
+    async def refusal(self, settings: Mapping[str, str]) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ class Trial:
 
     @property
     def requests(self) -> list[Request]:
-        """What the model was asked for this case."""
+        """Requests to the model in this case."""
         return self.place.model.requests(self.agent)
 
     def play(self, *replies: Reply) -> None:
@@ -143,7 +150,8 @@ class Trial:
         )
         self.calls.append(made)
         async with made:
-            await made.ready()
+            if not await made.ready():
+                raise NoSession("no session")
             await made.sleep(0.3)
             yield made
 

@@ -11,7 +11,8 @@ from typing import Any
 from ..wav import CALL_RATE_HZ
 from .call import Call
 from .case import ANSWER, Case, Place, Side, Trial
-from .line import Silence
+from .judge import self_talk
+from .line import TICK_S, Silence
 from .model import Reply
 from .run import Row, run_case
 from .sounds import beep, stationary
@@ -23,6 +24,8 @@ NOISES = ("none", "hiss", "click", "barge-in")
 HICCUPS = ("none", "asr", "tts", "llm", "turn", "slow", "fails", "cut-asr", "cut-tts")
 # Noise that neither stub takes for a voice.
 HISS_DBFS = -60.0
+# A gap of so much within words may be taken for the pause of 200 ms that ends a turn.
+HEARD_AS_PAUSE_S = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,27 @@ def as_case(one: Combination) -> Case:
     )
 
 
+def _most_calls(step: Step) -> int:
+    """Model calls that the question of a step may cost: a gap in the words is heard as a pause, which may end it."""
+    gap_s = {"stall": step.gap_s, "lost": _lost_s(step), "bursts": _burst_ticks(step) * TICK_S}.get(step.gap, 0.0)
+    return 1 + (gap_s > HEARD_AS_PAUSE_S)
+
+
+def _lost_s(step: Step) -> float:
+    return step.gap_s / 2
+
+
+def _burst_ticks(step: Step) -> int:
+    return 2 + round(5 * step.gap_s)
+
+
+def _expect_calls(trial: Trial, step: Step, most: int) -> None:
+    """Nothing but what the caller said is answered; a service that hiccups may have to be asked again."""
+    if step.hiccup == "none" and (more := self_talk([one.to_json() for one in trial.requests], most)):
+        trial.verdict.self_talk += more
+        trial.expect(False, f"the model was asked {more} times more than the caller asked")
+
+
 async def _turn(trial: Trial, call: Call, step: Step) -> None:
     usual = Reply(ANSWER, wait_s=step.hiccup_s if step.hiccup == "slow" else 0.0)
     if step.hiccup == "fails":
@@ -90,17 +114,22 @@ async def _turn(trial: Trial, call: Call, step: Step) -> None:
     else:
         trial.play(usual)
     call.line.noise = stationary(HISS_DBFS) if step.noise == "hiss" else None
+    most = _most_calls(step)
     async with _hiccup(trial, step):
         await _question(call, step, "" if step.hiccup == "fails" else ANSWER)
         if step.noise in ("click", "barge-in") and await call.speaks(4.0, call.owed[-1].at_s):
             await call.sleep(0.6)
             _usual(call)
             if step.noise == "click":
+                most += 1  # the stub may take it for a word
                 await call.say(beep(0.06), None)
             else:
+                _expect_calls(trial, step, most)
+                most = 1
                 trial.play(Reply(ANSWER))
                 await call.say(beep(0.6), ANSWER)
         await call.reply(4.0)
+    _expect_calls(trial, step, most)
     _usual(call)
     await call.sleep(0.3)
 
@@ -125,13 +154,14 @@ async def _question(call: Call, step: Step, answer: str) -> None:
         case "stall":
             await _stalled(call, step, answer)
         case "bursts":
-            call.line.burst_ticks = 2 + round(5 * step.gap_s)
+            call.line.burst_ticks = _burst_ticks(step)
             await call.say(sound, answer)
         case "lost":
+            await call.say(beep(0.4), None)
             call.line.stall()
-            await call.sleep(step.gap_s / 4)
+            await call.say(beep(_lost_s(step)), None)
             call.line.forget()
-            await call.say(sound, answer)
+            await call.say(beep(0.4), answer)
         case _:
             await call.say(sound, answer)
 

@@ -69,13 +69,13 @@ def lost_answers(owed: Sequence[Owed], agent: Sequence[Span], until_s: float) ->
 
 
 def sound_s(agent: Sequence[Span], start_s: float, end_s: float) -> float:
-    """How long the agent is heard between two times."""
+    """Seconds in which the agent is heard between two times."""
     return sum(max(0.0, min(span.end_s, end_s) - max(span.start_s, start_s)) for span in agent)
 
 
 @dataclass(frozen=True, slots=True)
 class Genuine:
-    """What a model may be asked in a call in which nobody puts in a word: None where anything goes."""
+    """All that a model may be given in a call in which nobody puts in a word: None where anything goes."""
 
     said: Collection[str] | None = None
     results: Collection[str] | None = None
@@ -83,7 +83,7 @@ class Genuine:
 
 
 def forged(requests: Sequence[Mapping[str, Any]], genuine: Genuine) -> list[str]:
-    """What a caller's messages have changed in the requests that reached the model: words, tool results, tools."""
+    """Changes by a caller's messages in the requests that reached the model: words, tool results, tools."""
     found: list[str] = []
     for request in requests:
         for message in request["messages"]:
@@ -99,18 +99,18 @@ def forged(requests: Sequence[Mapping[str, Any]], genuine: Genuine) -> list[str]
 
 
 def self_talk(requests: Sequence[Mapping[str, Any]], questions: int) -> int:
-    """How many requests end with a user's words beyond the number of questions asked."""
+    """The number of requests that end with a user's words, beyond that of the questions asked."""
     asked = sum(1 for request in requests if request["messages"] and request["messages"][-1].get("role") == "user")
     return max(0, asked - questions)
 
 
 def unfinished_tools(messages: Sequence[Mapping[str, Any]]) -> int:
-    """How many tool calls the context still gives as running."""
+    """The number of tool calls that the context still gives as running."""
     return sum("IN_PROGRESS" in _text(message.get("content")) for message in messages if message.get("role") == "tool")
 
 
 def _consists_of(text: str, parts: Collection[str]) -> bool:
-    """Whether nothing but the parts is in the text: utterances may be joined."""
+    """True when nothing but the parts is in the text: utterances may be joined."""
     for part in sorted(parts, key=len, reverse=True):
         text = text.replace(part, "")
     return not text.strip(" .,!?\n")

@@ -23,7 +23,7 @@ LONGEST_STALL_TICKS = 1000
 
 
 class Silence(Enum):
-    """What is sent while the caller is silent."""
+    """Frames sent while the caller is silent."""
 
     SENT = "sent"
     COMFORT = "comfort"
@@ -32,7 +32,7 @@ class Silence(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How samples are sent: at which rate, how many channels, and how encoded: pcm, float32 or mulaw."""
+    """Rate, channels and encoding of what is sent: pcm, float32 or mulaw."""
 
     rate_hz: int = CALL_RATE_HZ
     channels: int = 1
@@ -41,7 +41,7 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What goes over the wire as one audio frame, with what it claims to be."""
+    """One audio frame on the wire, with what it claims to be."""
 
     audio: bytes
     rate_hz: int
@@ -86,7 +86,7 @@ class Line:
         self._waiting.clear()
 
     def microphone(self, said: Samples, heard: Samples) -> Samples:
-        """What the microphone picks up in a tick: the caller, the echo of the agent's sound and the noise."""
+        """Sound that the microphone picks up in a tick: the caller, the echo of the agent's sound and the noise."""
         self._heard.append(heard)
         picked = said.copy()
         if self.echo:
@@ -99,7 +99,7 @@ class Line:
         return picked
 
     def tick(self, picked: Samples) -> list[Frame]:
-        """What is sent for a tick of 20 ms at 16 kHz."""
+        """Frames to send for a tick of 20 ms at 16 kHz."""
         self._ticks += 1
         silent = float(np.abs(picked).max(initial=0.0)) < SILENT
         self._silent_ticks = self._silent_ticks + 1 if silent else 0

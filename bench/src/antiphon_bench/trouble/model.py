@@ -50,7 +50,7 @@ def in_turn(*replies: Reply) -> Script:
 
 @dataclass(slots=True)
 class Request:
-    """What the server was asked, when, and how it ended: done, tool, cut, cancelled or a status."""
+    """One request to the server, its time, and how it ended: done, tool, cut, cancelled or a status."""
 
     at_s: float
     messages: list[dict[str, Any]]

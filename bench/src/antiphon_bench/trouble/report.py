@@ -36,7 +36,7 @@ def cases_table(rows: Sequence[Row], compared: Compared) -> Table:
 
 
 def list_table(cases: Sequence[Case]) -> Table:
-    """What there is."""
+    """The catalogue, a line each."""
     table = Table(title=f"{len(cases)} cases")
     for name in ("case", "row", "item", "on", "kind", "what must hold"):
         table.add_column(name)
@@ -84,7 +84,7 @@ def headline(rows: Sequence[Row], compared: Compared) -> str:
 
 
 def complaints(compared: Compared) -> list[str]:
-    """Why the bench exits with an error, a line each."""
+    """Reasons for which the bench exits with an error, a line each."""
     said = []
     if compared.failing:
         said.append(f"failing: {', '.join(compared.failing)}")

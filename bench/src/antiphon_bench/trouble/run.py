@@ -24,7 +24,7 @@ Places = Callable[[Case, Side], AbstractAsyncContextManager[Place]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of a case on one side."""
+    """The outcome of a case on one side."""
 
     case: Case
     side: Side
@@ -34,6 +34,8 @@ class Row:
     requests: list[dict[str, Any]]
     load: float
     late_s: float = 0.0
+    # False: it was not run, or it crashed, so that it tells nothing of the product.
+    ran: bool = True
 
     @property
     def passed(self) -> bool:
@@ -41,7 +43,7 @@ class Row:
 
     @property
     def reasons_doubtful(self) -> bool:
-        """Whether a failure may be the busy machine's."""
+        """True when a failure may be the busy machine's."""
         return not self.passed and self.late_s > DOUBTFUL_S
 
     def to_json(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Row:
             "side": self.side.value,
             "must": self.case.must,
             "passed": self.passed,
+            "ran": self.ran,
             "dead_air": self.verdict.dead_air,
             "lost_answers": self.verdict.lost_answers,
             "forged": self.verdict.forged,
@@ -71,12 +74,14 @@ async def run_case(case: Case, place: Place, side: Side, recordings: Path, patie
     """The case, judged; what goes wrong in it is a reason, never an exception. A failing one is recorded."""
     began_s = time.monotonic()
     trial = Trial(case, place, side, patience)
+    ran = True
     try:
         async with asyncio.timeout(case.limit_s * patience):
             await case.run(trial)
     except TimeoutError:
         trial.verdict.reasons.append(f"not over within {case.limit_s * patience:.0f} s")
     except Exception as error:
+        ran = False
         trial.verdict.reasons.append(f"{type(error).__name__}: {error}"[:200])
     turns = [await call.turns() for call in trial.calls]
     verdict = trial.judge()
@@ -92,6 +97,7 @@ async def run_case(case: Case, place: Place, side: Side, recordings: Path, patie
         [request.to_json() for request in trial.requests],
         os.getloadavg()[0],
         max((call.late_s for call in trial.calls), default=0.0),
+        ran,
     )
 
 
@@ -135,7 +141,7 @@ async def _placed(case: Case, places: Places, side: Side, recordings: Path, pati
             return await run_case(case, place, side, recordings, patience)
     except Exception as error:
         verdict = Verdict(reasons=[f"not run: {type(error).__name__}: {error}"[:300]])
-        return Row(case, side, verdict, 0.0, [], [], os.getloadavg()[0])
+        return Row(case, side, verdict, 0.0, [], [], os.getloadavg()[0], ran=False)
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ def silence(seconds: float) -> Samples:
 
 
 def beep(seconds: float = 0.8, hz: float = 300.0) -> Samples:
-    """What the stubs take for an utterance."""
+    """A tone that the stubs take for an utterance."""
     return tone(seconds, CALL_RATE_HZ, hz)
 
 

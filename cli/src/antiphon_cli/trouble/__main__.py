@@ -104,7 +104,8 @@ def main() -> None:
     rows = asyncio.run(measure(options, cases, Console(stderr=True)))
     expected = read_expected()
     passed = {row.case.name: row.passed for row in rows if row.side == "ours"}
-    compared = compare(passed, {} if options.random else expected, CATALOGUE)
+    not_run = [row.case.name for row in rows if row.side == "ours" and not row.ran]
+    compared = compare(passed, {} if options.random else expected, CATALOGUE, not_run)
     content = {"bench": "trouble", "machine": machine(), "rows": [row.to_json() for row in rows]}
     (options.output / "trouble.json").write_text(json.dumps(content, indent=1) + "\n")
     shown.print(cases_table([row for row in rows if not options.random or not row.passed], compared))

@@ -84,17 +84,18 @@ class Spot:
         """SIGKILL to the orchestrator, which is started again."""
         os.kill(self.pid, signal.SIGKILL)
 
-    async def starts_with(self, settings: Mapping[str, str]) -> bool:
-        """Whether another orchestrator starts with these settings."""
+    async def refusal(self, settings: Mapping[str, str]) -> str | None:
+        """The words with which another orchestrator refuses to start with these settings; None when it starts."""
         if self.process is None:
-            return False
+            raise ValueError("this place has no orchestrator to be started again")
+        said: list[str] = []
         port = free_ports()["orchestrator"]
         own = {PREFIX + name: value for name, value in settings.items()} | {f"{PREFIX}BIND": f"127.0.0.1:{port}"}
         process = replace(self.process, bind=f"127.0.0.1:{port}", env={**self.process.env, **own})
         with suppress(Died):
-            async with supervised([process], lambda *_: None, REFUSES_S):
-                return True
-        return False
+            async with supervised([process], lambda _, line: said.append(line), REFUSES_S):
+                return None
+        return "\n".join(said)[-500:]
 
 
 class Started:
@@ -109,7 +110,7 @@ class Started:
 
     @asynccontextmanager
     async def place(self, case: Case, side: Side) -> AsyncIterator[Place]:
-        """Where the case runs on a side."""
+        """The place in which the case runs on a side."""
         if not case.is_private:
             yield self._spots[side]
             return

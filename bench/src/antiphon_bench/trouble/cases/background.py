@@ -52,7 +52,10 @@ def _no_words(name: str, sound: Callable[[], Samples]) -> None:
             await call.say(joined(sound(), silence(0.3)), None)
             await call.sleep(3.0)
             heard = [turn["heard"] for turn in await call.turns() if turn["heard"]]
-        said = [message["content"] for request in trial.requests for message in request.messages[1:]]
+            said = [message["content"] for request in trial.requests for message in request.messages[1:]]
+            # The agent still hears.
+            await call.say(trial.voice.question(), ANSWER)
+            await call.reply()
         trial.expect(not heard and not said, f"the recognizer heard {heard or said}")
 
 

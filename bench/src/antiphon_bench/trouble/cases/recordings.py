@@ -1,4 +1,4 @@
-"""What is left of a recorded call."""
+"""Remains of recorded calls."""
 
 import asyncio
 import stat
@@ -50,7 +50,7 @@ async def recording_survives_kill(trial: Trial) -> None:
 
 @case("44", GROUP, "0600 in a 0700 folder", settings=RECORDED)
 async def recording_is_private(trial: Trial) -> None:
-    """Who may read a recording."""
+    """The modes of a recording and of its folder."""
     async with trial.call() as call:
         await call.say(beep(0.4), "")
         await call.reply()
@@ -86,5 +86,6 @@ async def recording_is_aligned_over_a_gap(trial: Trial) -> None:
 @case("44", GROUP, "refused at start", private=True)
 async def folder_that_cannot_be_written(trial: Trial) -> None:
     """The folder for recordings is a file."""
-    starts = await trial.place.starts_with({"RECORD_DIR": "/proc/version"})
-    trial.expect(not starts, "an orchestrator starts that cannot record")
+    said = await trial.place.refusal({"RECORD_DIR": "/proc/version"})
+    trial.expect(said is not None, "an orchestrator starts that cannot record")
+    trial.expect(said is None or "record_dir" in said, f"it does not start, but names no record_dir: {said!r}")

@@ -10,8 +10,9 @@ from ..sounds import beep
 
 GROUP = "16.6"
 QUESTIONS = 7
-# More than the 20 ms that are the goal on an idle machine: ticks are of 20 ms.
-MOST_LATER_S = 0.035
+# The goal is 20 ms, which `make bench-rates` holds; what is heard here is known to a tick of 20 ms on either side.
+# A resampler that withholds audio is 65 ms late or more.
+MOST_LATER_S = 0.045
 
 
 async def _wait(call: Call) -> float | None:
@@ -32,7 +33,9 @@ async def _compared(trial: Trial, form: Format) -> None:
             for side, call in enumerate((usual, other)):
                 if (wait_s := await _wait(call)) is not None:
                     waits[side].append(wait_s)
-    if min(map(len, waits.values())) == QUESTIONS:
+    answered = min(map(len, waits.values()))
+    trial.expect(answered == QUESTIONS, f"{answered} of {QUESTIONS} questions are answered on both sides")
+    if answered:
         later_s = statistics.median(waits[1]) - statistics.median(waits[0])
         trial.expect(later_s < MOST_LATER_S, f"{form.rate_hz} Hz is heard {1000 * later_s:.0f} ms later than 16 kHz")
 
