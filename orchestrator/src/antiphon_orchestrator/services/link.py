@@ -156,6 +156,7 @@ class Link:
         if self._stream:
             self._avoid = (self._stream.address,)
             self._stream.cancel()
+            self._stream = None  # left once, and given nothing more
 
     async def run(self) -> None:
         """Keeps the stream open until cancelled, or until a refusal that dialling again cannot cure."""
