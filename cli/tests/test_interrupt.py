@@ -87,6 +87,8 @@ def test_a_call_that_is_being_dialled(start: Start, tmp_path: Path) -> None:
         child = start("call", str(path), "--url", f"ws://127.0.0.1:{silent.getsockname()[1]}/ws")
         line, _ = silent.accept()
         with line:
+            line.settimeout(60)
+            assert line.recv(1)  # it has asked, and waits for an answer
             interrupted(child)
 
 
