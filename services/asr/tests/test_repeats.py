@@ -3,6 +3,7 @@
 import pytest
 
 np = pytest.importorskip("numpy")
+pytest.importorskip("onnxruntime")
 
 from antiphon_asr.backends.moonshine.repeats import find_repeat, text_without_loops  # noqa: E402
 

@@ -208,7 +208,8 @@ async def test_hybrid_windows_grow_and_later_segments_come_whole(magpie: Any) ->
         engine.ask(prompt(magpie, TEXTS[2], frames=120), Mode.HYBRID, 0.0, ear := Ear())
         await ear.all()
         sizes = [len(sound.samples) // 1024 for sound in ear.sounds]
-        assert sizes[0] == 2 and max(sizes) > 8 and sum(sizes) == 120
+        # By how much they grow depends on how fast the machine is.
+        assert sizes[0] == 2 and max(sizes) > sizes[0] and sum(sizes) == 120
         now = asyncio.get_running_loop().time()
         engine.ask(prompt(magpie, TEXTS[2], frames=60), Mode.HYBRID, now + 600, later := Ear())
         await later.all()
