@@ -177,7 +177,8 @@ async def test_audio_of_another_rate_or_in_stereo_is_heard_as_it_was_said() -> N
         outcomes = await asyncio.gather(*(call(*kind) for kind in kinds))
         heard_s = at.services["asr"].sample("antiphon_asr_audio_seconds_total")
     assert outcomes == ["answered"] * len(kinds)
-    assert heard_s == pytest.approx(1.6 * len(kinds), abs=0.2)
+    # What was sent, and silence from when the caller sends nothing more.
+    assert heard_s >= 1.6 * len(kinds) - 0.2
 
 
 # --- requests to the services

@@ -25,7 +25,7 @@ from antiphon_bench.recording import measure
 from antiphon_runtime.testing import collect, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-CALL_KEYS = {"session_id", "agent", "url", "machine", "load_average", "turns", "errors", "line"}
+CALL_KEYS = {"troubles", "session_id", "agent", "url", "machine", "load_average", "turns", "errors", "line"}
 TURN_KEYS = {
     *("file", "said", "heard", "answered", "outcome", "v2v_ms", "heard_v2v_ms", "barge_in_ms"),
     *("stages", "spans", "turn_ids", "trace_id", "why"),
