@@ -55,7 +55,7 @@ class CallTurn:
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """What the server said went wrong (`antiphon.error`)."""
+    """An error that the server reported (`antiphon.error`)."""
 
     reason: str
     message: str
@@ -63,7 +63,7 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class LineQuality:
-    """How well the line kept up.
+    """The line's own delays and losses.
 
     `late_ms` is the worst delay of the caller's own 20 ms tick: no figure of the call is better than that. `underruns`
     counts the ticks that ran out of audio halfway, `overrun_s` is audio that did not fit the playout buffer,
@@ -158,7 +158,7 @@ def _joined(said: Said, key: str) -> str:
 
 
 def stages(value: Any) -> tuple[Stage, ...]:
-    """What is well formed in a list of the server's; the rest is left out."""
+    """Return the well-formed items of a list of the server's; leave the rest out."""
     found = []
     for item in value if isinstance(value, list) else []:
         if isinstance(item, dict):
