@@ -1,5 +1,8 @@
 """Long recordings cost the event loop and memory nothing; killed processes leave files that can be played."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,11 +23,14 @@ def test_killed_processes_leave_all_but_the_last_seconds(format: str, tmp_path: 
     assert max(row["lost_s"] for row in rows) <= MOST_LOST_S, rows
 
 
-async def test_a_long_call_neither_stalls_the_loop_nor_grows(tmp_path: Path) -> None:
+def test_a_long_call_neither_stalls_the_loop_nor_grows(tmp_path: Path) -> None:
     minutes = 10.0
-    row = await bench.recorded(minutes, "wav", tmp_path)
+    # A process of its own: a collection of the garbage of a whole test run would be the loop's work as well.
+    command = [sys.executable, "-m", bench.__name__, "--format", "wav", "--kills", "0", "--minutes", str(minutes)]
+    subprocess.run([*command, "--output", str(tmp_path)], check=False, timeout=300)
+    (row,) = json.loads((tmp_path / "recording.json").read_text())["hours"]
     assert not row["errors"] and row["recorded_s"] == pytest.approx(60 * minutes + bench.LEAD_IN_S, abs=0.1)
-    # The loop's own work: how late others let it run is the bench's to say, on an idle machine.
+    # How late others let the loop run is the bench's to say, on an idle machine: its exit code is not looked at.
     assert row["loop_busy_ms"] < bench.MOST_STALL_MS
     assert row["memory_growth_kib"] < bench.MOST_GROWTH_KIB
 

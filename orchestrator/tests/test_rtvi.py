@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
     LLMFullResponseStartFrame,
     LLMTextFrame,
     MetricsFrame,
+    OutputTransportMessageUrgentFrame,
     TTSStartedFrame,
     TTSStoppedFrame,
     UserStartedSpeakingFrame,
@@ -25,9 +26,9 @@ from pipecat.metrics.metrics import TTFBMetricsData
 from pipecat.observers.base_observer import FramePushed
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
-from pipecat.processors.frameworks.rtvi.models import Message
-from pydantic import BaseModel
+from pipecat.processors.frameworks.rtvi.models import BotStoppedSpeakingMessage, Message
 
+from antiphon_orchestrator.containment import Containment
 from antiphon_orchestrator.rtvi import CallerRTVIProcessor, CountedRTVIObserver
 from antiphon_orchestrator.services import AntiphonTTSService, SpeculativeLLMService
 from antiphon_orchestrator.services.speculation import mark_as_own, mark_speculative
@@ -39,14 +40,13 @@ class Client:
     def __init__(self, llm: FrameProcessor, tts: FrameProcessor) -> None:
         self.llm, self.tts, self.user = llm, tts, FrameProcessor()
         self.told: list[dict[str, Any]] = []
-        self._rtvi = CallerRTVIProcessor()
-        self._rtvi.push_transport_message = self._push  # type: ignore[method-assign]
+        self._rtvi = CallerRTVIProcessor(self._send)
         self._observer = self._rtvi.create_rtvi_observer()
         assert isinstance(self._observer, CountedRTVIObserver)
         self._seen: set[int] = set()
 
-    async def _push(self, model: BaseModel, exclude_none: bool = True) -> None:
-        self.told.append(model.model_dump(exclude_none=exclude_none))
+    async def _send(self, frame: OutputTransportMessageUrgentFrame) -> None:
+        self.told.append(frame.message)
 
     async def pushed(self, source: FrameProcessor, *frames: Frame) -> None:
         for frame in frames:
@@ -194,8 +194,13 @@ async def test_in_whatever_order_events_are_seen_no_withdrawn_word_is_told_and_n
 
 
 async def test_messages_that_came_past_the_door_are_not_acted_on() -> None:
-    rtvi = CallerRTVIProcessor()
+    sent: list[OutputTransportMessageUrgentFrame] = []
     pushed: list[Frame] = []
+
+    async def send(frame: OutputTransportMessageUrgentFrame) -> None:
+        sent.append(frame)
+
+    rtvi = CallerRTVIProcessor(send)
 
     async def push(frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
         pushed.append(frame)
@@ -203,4 +208,18 @@ async def test_messages_that_came_past_the_door_are_not_acted_on() -> None:
     rtvi.push_frame = push  # type: ignore[method-assign]
     for kind in ("raw-audio", "send-text", "dtmf", "ui-event", "of a later version"):
         await rtvi._handle_message(Message(label="rtvi-ai", type=kind, id="1", data={"content": "x"}))
-    assert pushed == []
+    assert pushed == sent == []
+    await rtvi.push_transport_message(BotStoppedSpeakingMessage())
+    assert pushed == []  # no processor handles it, and no sound waits for it
+    assert [frame.message["type"] for frame in sent] == ["bot-stopped-speaking"]
+
+
+async def test_a_message_that_cannot_be_sent_is_counted_and_ends_nothing() -> None:
+    failures: list[str] = []
+
+    async def send(frame: OutputTransportMessageUrgentFrame) -> None:
+        raise ConnectionError("the data channel is closing")
+
+    rtvi = CallerRTVIProcessor(send, Containment(failures.append))
+    await rtvi.push_transport_message(BotStoppedSpeakingMessage())
+    assert failures == ["rtvi"]

@@ -4,12 +4,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from pipecat.clocks.system_clock import SystemClock
 from pipecat.frames.frames import ErrorFrame, OutputTransportMessageUrgentFrame, TTSSpeakFrame
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import BaseTransport
 from pipecat.workers.runner import WorkerRunner
 
@@ -72,7 +73,9 @@ async def converse(
         app_resources=Resources(knowledge=read_knowledge(agent.knowledge_file)),
         # A caller may listen in silence for long; what ends a call is the hang-up.
         idle_timeout_secs=None,
-        rtvi_processor=CallerRTVIProcessor(session.containment),
+        rtvi_processor=CallerRTVIProcessor(
+            cast(BaseOutputTransport, transport.output()).send_message, session.containment
+        ),
     )
     session.worker = worker
     session.closing = leaving.closing = Closing(worker, pipeline)

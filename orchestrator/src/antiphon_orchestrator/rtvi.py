@@ -1,6 +1,7 @@
 """Pipecat's RTVI protocol, kept to what a caller may do and to what counts."""
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from pipecat.frames.frames import (
     LLMMarkerResponseFrame,
     LLMTextFrame,
     MetricsFrame,
+    OutputTransportMessageUrgentFrame,
     TTSStartedFrame,
     TTSStoppedFrame,
     UserStartedSpeakingFrame,
@@ -29,9 +31,12 @@ from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.processors.frameworks.rtvi import RTVIObserver, RTVIObserverParams, RTVIProcessor
 from pipecat.services.llm_service import LLMService
 from pipecat.services.tts_service import TTSService
+from pydantic import BaseModel
 
 from .containment import Containment
 from .services.speculation import is_own, question_of
+
+Send = Callable[[OutputTransportMessageUrgentFrame], Awaitable[None]]
 
 # The messages that the door lets in.
 ALLOWED = ("client-ready", "disconnect-bot")
@@ -145,14 +150,24 @@ class CountedRTVIObserver(RTVIObserver):
 
 
 class CallerRTVIProcessor(RTVIProcessor):
-    """Pipecat's RTVI, whose clients get ready and leave: whatever else came past the door is not acted on."""
+    """Pipecat's RTVI, whose clients get ready and leave: whatever else came past the door is not acted on.
 
-    def __init__(self, containment: Containment | None = None, **kwargs: Any) -> None:
+    Messages go straight to the transport by `send`. Through the pipeline, each would be handled by every processor
+    and observer of the call, and an answer's, which are due at the moment when it counts, would delay its sound by
+    some 20 ms.
+    """
+
+    def __init__(self, send: Send, containment: Containment | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._send = send
         self.containment = containment or Containment(lambda _: None)
 
     def create_rtvi_observer(self, *, params: RTVIObserverParams | None = None, **kwargs: Any) -> RTVIObserver:
         return CountedRTVIObserver(self, params=params, **kwargs)
+
+    async def push_transport_message(self, model: BaseModel, exclude_none: bool = True) -> None:
+        with self.containment.contained("rtvi"):
+            await self._send(OutputTransportMessageUrgentFrame(message=model.model_dump(exclude_none=exclude_none)))
 
     async def report(self, error: ErrorFrame) -> None:
         """Tells the client of an error in the pipeline."""
