@@ -5,16 +5,19 @@ import fractions
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import av
 import httpx
 import numpy as np
 from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
 
 RATE = 48_000
 TICK = RATE // 50
+# Of a sample; what Opus makes of silence is below.
+LOUD = 100
 
 
 class Microphone(MediaStreamTrack):
@@ -43,12 +46,14 @@ class Microphone(MediaStreamTrack):
 
 
 class RtcCaller:
-    """One call. `messages` has all that the server said on the data channel."""
+    """One call. `messages` has all that the server said on the data channel, `heard_s` how long it was loud."""
 
     def __init__(self, page: str, http: httpx.AsyncClient) -> None:
         self.microphone = Microphone()
         self.messages: list[dict[str, Any]] = []
         self.session_id = self.pc_id = ""
+        self.heard_s = 0.0
+        self._listening: set[asyncio.Task[None]] = set()
         self._page, self._http = page, http
         self.peer: RTCPeerConnection | None = None
         self.channel: RTCDataChannel | None = None
@@ -71,6 +76,7 @@ class RtcCaller:
         self.peer = peer
         self.microphone = Microphone()
         peer.addTrack(self.microphone)
+        peer.on("track", self._on_track)
         self.channel = peer.createDataChannel("chat")
         self.channel.on("message", self._on_message)
         await peer.setLocalDescription(await peer.createOffer())
@@ -81,6 +87,24 @@ class RtcCaller:
         await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
         if before:
             await before.close()
+
+    async def hang_up(self) -> None:
+        if self.peer:
+            await self.peer.close()
+        for task in self._listening:
+            task.cancel()
+        await asyncio.gather(*self._listening, return_exceptions=True)
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        self._listening.add(asyncio.create_task(self._listen(track)))
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        with suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                assert isinstance(frame, av.AudioFrame)
+                if np.abs(frame.to_ndarray()).max() > LOUD:
+                    self.heard_s += frame.samples / frame.sample_rate
 
     def _on_message(self, message: str) -> None:
         parsed = json.loads(message)
@@ -97,5 +121,4 @@ async def calling(page: str, agent: str = "") -> AsyncIterator[RtcCaller]:
         try:
             yield caller
         finally:
-            if caller.peer:
-                await caller.peer.close()
+            await caller.hang_up()

@@ -27,12 +27,12 @@ SAID = "The shop opens at nine and closes at six"
         (Overlap(300, silence_ms=100, text="Yes.", left_ms=999), Ruling.STOP),
         (Overlap(300, silence_ms=100, text="Yes.", left_ms=1000), Ruling.RESUME),
         # No words, or not yet.
-        (Overlap(599), Ruling.WAIT),
-        (Overlap(600), Ruling.STOP),
+        (Overlap(799), Ruling.WAIT),
+        (Overlap(800), Ruling.STOP),
         (Overlap(300, silence_ms=499), Ruling.WAIT),
         (Overlap(300, silence_ms=500), Ruling.RESUME),
         (Overlap(300, silence_ms=100, text=""), Ruling.RESUME),
-        (Overlap(600, text=""), Ruling.STOP),
+        (Overlap(800, text=""), Ruling.STOP),
         # The agent's own voice.
         (Overlap(2000, text="opens at nine", said=SAID), Ruling.WAIT),
         (Overlap(2000, silence_ms=100, text="Opens at nine.", said=SAID), Ruling.RESUME),

@@ -37,6 +37,28 @@ async def test_a_pause_holds_the_chunk_and_gives_it_when_it_is_over() -> None:
     assert await chunk == b"xx"
 
 
+async def test_a_lost_line_holds_the_chunk_whatever_interrupts_or_closes_meanwhile() -> None:
+    playout = Playout()
+    playout.line_lost()
+    chunk = asyncio.create_task(playout.filter(b"xx"))
+    for call in (playout.pause, playout.resume, playout.keep_floor):
+        call()
+        await asyncio.sleep(0)
+        assert not chunk.done() and playout.paused
+    playout.line_restored()
+    assert await chunk == b"xx" and not playout.paused
+
+
+async def test_a_restored_line_does_not_end_a_pause() -> None:
+    playout = Playout()
+    playout.pause()
+    playout.line_lost()
+    playout.line_restored()
+    assert playout.paused
+    playout.resume()
+    assert not playout.paused
+
+
 async def test_a_dropped_reply_gives_nothing_more_until_another_begins() -> None:
     playout = Playout()
     playout.pause()

@@ -11,7 +11,13 @@ from pipecat.frames.frames import (
 from told import final, paused
 
 from antiphon_orchestrator.containment import Containment
-from antiphon_orchestrator.services.frames import AgentSilencedFrame, AnswerOwedFrame, OverlapEndedFrame
+from antiphon_orchestrator.services.frames import (
+    AgentSilencedFrame,
+    AnswerOwedFrame,
+    CommitTurnFrame,
+    OverlapEndedFrame,
+)
+from antiphon_orchestrator.timeline import TYPED
 from antiphon_orchestrator.trouble import Trouble, TroubleObserver
 
 MS = 1_000_000
@@ -32,6 +38,12 @@ def found(*frames: tuple[float, Frame], said: str = "") -> list[Trouble]:
 @pytest.mark.parametrize(("heard_ms", "troubles"), [(3900, []), (4100, [Trouble.DEAD_AIR])])
 def test_dead_air_is_three_seconds_from_the_callers_last_sound(heard_ms: float, troubles: list[Trouble]) -> None:
     assert found(*ASKS, OWED, (heard_ms, HEARD)) == troubles
+
+
+def test_a_typed_turn_waits_from_its_own_text() -> None:
+    typed = (60_000, CommitTurnFrame(sample=-1, reason=TYPED)), (60_000, AnswerOwedFrame())
+    assert found(*ASKS, OWED, (1500, HEARD), *typed, (60_500, HEARD)) == []
+    assert found(*ASKS, OWED, (1500, HEARD), *typed, (64_000, HEARD)) == [Trouble.DEAD_AIR]
 
 
 def test_dead_air_ends_with_the_callers_next_words_or_the_call() -> None:

@@ -12,6 +12,7 @@ from web import Web, web
 from antiphon_orchestrator import connection as connection_module
 from antiphon_orchestrator.connection import CallerConnection, CallerRequests
 from antiphon_orchestrator.started_calls import MAX_STARTED
+from antiphon_orchestrator.turns.playout import Playout
 from antiphon_orchestrator.webrtc import MAX_BODY_BYTES
 
 
@@ -353,7 +354,7 @@ async def test_a_message_that_cannot_be_taken_is_not_the_last_one(caplog: pytest
                 raise RuntimeError("the door")
 
     connection._connected.set()
-    async with connection.leading_to(Breaks()):  # type: ignore[arg-type]
+    async with connection.leading_to(Breaks(), Playout()):  # type: ignore[arg-type]
         for message in ("first", "second"):
             connection._on_message(message)
         await settles(lambda: seen == ["first", "second"])

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipecat.frames.frames import CancelFrame, EndFrame, Frame, InputAudioRawFrame, StartFrame
+from pipecat.frames.frames import CancelFrame, ClientConnectedFrame, EndFrame, Frame, InputAudioRawFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 
 from .ingress import IngressLag
@@ -16,6 +16,8 @@ from .services.frames import AUDIO_LATE_MS, LateAudioFrame
 
 BYTES_PER_SAMPLE = 2
 PIECE_S = 0.02
+# Of a long gap, filled at once: half a second. Others get their turn before the next ones.
+MOST_PIECES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,10 @@ class IngressClock:
         return max(0.0, self._threshold_s - self._missing_s)
 
     def fill(self, now_s: float) -> int:
-        """Return the number of 20 ms pieces of silence to insert now, and take them for audio."""
+        """Return the number of 20 ms pieces of silence to insert now, at most 25, and take them for audio."""
         if self.due_in_s(now_s) > 0:
             return 0
-        pieces = int(self._missing_s / PIECE_S + 1e-9)
+        pieces = min(MOST_PIECES, int(self._missing_s / PIECE_S + 1e-9))
         filled_s = pieces * PIECE_S
         self._missing_s -= filled_s
         self._replaced_s = min(self._policy.backlog_s, self._replaced_s + filled_s)
@@ -208,10 +210,13 @@ class GapFiller(FrameProcessor):
         if isinstance(frame, EndFrame | CancelFrame):
             await self._stop()
         await self.push_frame(frame, direction)
-        if isinstance(frame, StartFrame):
+        if isinstance(frame, ClientConnectedFrame):
             self._start()
 
     def _start(self) -> None:
+        """Begin to count, unless the connection is only renewed: what it takes to connect at first is no gap."""
+        if self._task:
+            return
         now_s = self._clock()
         self._ingress = IngressClock(self._policy, now_s)
         self._backlog = Backlog(self._policy, self._rate_hz * BYTES_PER_SAMPLE, now_s)
@@ -223,6 +228,7 @@ class GapFiller(FrameProcessor):
             await self.cancel_task(task)
 
     async def _hear(self, frame: InputAudioRawFrame) -> None:
+        self._start()
         now_s = self._clock()
         length_s = len(frame.audio) / BYTES_PER_SAMPLE / self._rate_hz
         self._heard_s += length_s

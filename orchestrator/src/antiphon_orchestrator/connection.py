@@ -12,6 +12,7 @@ from pipecat.transports.smallwebrtc.request_handler import SmallWebRTCRequest, S
 from pipecat.transports.smallwebrtc.transport import RawAudioTrack
 
 from .door import MAX_BYTES, Door
+from .turns.playout import Playout
 
 log = logging.getLogger(__name__)
 
@@ -32,15 +33,26 @@ class CallerConnection(SmallWebRTCConnection):
         self._incoming: asyncio.Queue[str | bytes] = asyncio.Queue(MOST_WAITING)
         self._connected = asyncio.Event()
         self._door: Door | None = None
+        self._playout: Playout | None = None
         self._agents_track: RawAudioTrack | None = None
         super().__init__(**kwargs)
         self.add_event_handler("connected", self._on_connected)
         self.add_event_handler("disconnected", self._on_lost)
 
+    def is_connected(self) -> bool:
+        """True between the connection's beginning and its end, also where no pings come.
+
+        Pipecat's own takes a line whose last ping is 3 s old for lost, and throws the agent's audio away in no time.
+        """
+        return bool(self._connect_invoked) and self.pc.connectionState == "connected"
+
     @asynccontextmanager
-    async def leading_to(self, door: Door) -> AsyncIterator[None]:
-        """The door takes the messages while the context lasts, from when the call has begun."""
-        self._door = door
+    async def leading_to(self, door: Door, playout: Playout) -> AsyncIterator[None]:
+        """The door takes the messages while the context lasts, from when the call has begun.
+
+        The playout waits while the connection is made anew.
+        """
+        self._door, self._playout = door, playout
         taking = asyncio.create_task(self._take(door), name="data channel")
         try:
             yield
@@ -63,6 +75,8 @@ class CallerConnection(SmallWebRTCConnection):
         self._connected.set()
 
     async def _on_lost(self, _: SmallWebRTCConnection) -> None:
+        if self._playout:
+            self._playout.line_lost()
         self._let_go()
 
     def replace_audio_track(self, track: Any) -> None:
@@ -70,6 +84,8 @@ class CallerConnection(SmallWebRTCConnection):
         self._let_go()
         self._agents_track = track
         super().replace_audio_track(track)
+        if self._playout:
+            self._playout.line_restored()
 
     def _let_go(self) -> None:
         """Nobody reads this track any more: Pipecat's transport would wait for it, and then give up for good."""

@@ -142,6 +142,10 @@ def _handle_events(
         await worker.cancel()
 
     async def on_error(_worker: PipelineWorker, error: ErrorFrame) -> None:
+        if error.processor is transport.output() and not error.processor.is_usable:
+            # Its peer has stopped reading, and nothing can be said to it any more.
+            await on_disconnected(transport, None)
+            return
         await worker.queue_frame(ServiceFailedFrame(error=error))
 
     worker.add_event_handler("on_pipeline_error", on_error)

@@ -54,6 +54,8 @@ ANSWER = (
     MetricsFrame,
     ErrorFrame,
 )
+# Frames by which an answer comes to count, or is withdrawn.
+TURN = (UserStartedSpeakingFrame, UserStoppedSpeakingFrame, EagerEndOfTurnCancelFrame, InterruptionFrame)
 # Of answers that do not count yet; the oldest go.
 MOST_HELD = 10_000
 
@@ -85,6 +87,8 @@ class CountedEvents:
         frame = data.frame
         if isinstance(frame, LLMFullResponseStartFrame):
             self._begin(data.source, question_of(frame))
+        if isinstance(frame, TURN) and not data.first_push:
+            return [data]  # it has been acted on; a later question may have been asked since
         match frame:
             case UserStartedSpeakingFrame():
                 self._turn_over = False

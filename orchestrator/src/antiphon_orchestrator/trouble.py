@@ -13,7 +13,8 @@ from pipecat.frames.frames import (
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
 from .containment import Containment
-from .services.frames import AgentSilencedFrame, AnswerOwedFrame, OverlapEndedFrame, SpeechPausedFrame
+from .services.frames import AgentSilencedFrame, AnswerOwedFrame, CommitTurnFrame, OverlapEndedFrame, SpeechPausedFrame
+from .timeline import TYPED
 from .turns.barge_in import is_echo
 
 # From the caller's last sound. A listener takes a longer silence for a fault.
@@ -64,6 +65,8 @@ class TroubleObserver(BaseObserver):
                 self._heard_before = self._said()
             case TranscriptionFrame() if is_echo(frame.text, self._heard_before):
                 self._count(Trouble.SELF_TALK)
+            case CommitTurnFrame(reason=reason) if reason == TYPED:
+                self._speech_end_ns = None
             case AgentSilencedFrame():
                 self._silenced = True
             case OverlapEndedFrame():

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 # Of a request: an offer has tens of kilobytes at most.
 MAX_BODY_BYTES = 256 * 1024
+# Media of an offer, by kind. Pipecat reads the first audio and switches two videos off; aiortc would decode each
+# further one in a thread of its own, for nobody.
+MOST_MEDIA = {"audio": 1, "video": 2, "application": 1}
+ALLOWED_MEDIA = "at most 1 audio, 2 video and 1 application are allowed"
 
 
 class WebRtcCalls:
@@ -155,7 +159,7 @@ class WebRtcCalls:
                     audio_out_10ms_chunks=2,
                     audio_out_filter=session.playout,
                 )
-                async with connection.leading_to(self._sessions.open_door(session)):
+                async with connection.leading_to(self._sessions.open_door(session), session.playout):
                     await self._sessions.run(session, SmallWebRTCTransport(connection, params))
         except (Full, Draining) as error:
             log.warning("call %s: %s", session_id, error)
@@ -176,9 +180,15 @@ def _checked_offer(body: dict[str, Any]) -> SmallWebRTCRequest:
         media = SessionDescription.parse(sdp).media
     except Exception as error:  # whatever its parsing stumbles over
         raise HTTPException(400, f"the offer's sdp cannot be read: {error!r}") from error
-    if not any(one.kind == "audio" for one in media):
-        raise HTTPException(400, "the offer's sdp has no audio")
+    kinds = [one.kind for one in media]
+    if kinds[:1] != ["audio"] or any(kinds.count(kind) > MOST_MEDIA.get(kind, 0) for kind in kinds):
+        raise HTTPException(400, f"the offer's sdp has {_listed(kinds)}: audio must be first, and {ALLOWED_MEDIA}")
     return SmallWebRTCRequest(sdp=sdp, type="offer", pc_id=pc_id, restart_pc=bool(body.get("restart_pc")))
+
+
+def _listed(kinds: list[str]) -> str:
+    more = f" and {len(kinds) - 8} more" if len(kinds) > 8 else ""
+    return ", ".join(kinds[:8]) + more if kinds else "no media"
 
 
 async def _json(request: Request) -> dict[str, Any]:

@@ -65,8 +65,8 @@ class Recording:
         return self._queued_bytes - self._taken_bytes
 
     def start(self) -> None:
-        """Begin now; a second time it does nothing."""
-        if self._thread or self.failure:
+        """Begin now; a second time, and after `finish`, it does nothing."""
+        if self._thread or self.failure or self._ended_at_s is not None:
             return
         self._started_at_s = self._options.clock() - LEAD_IN_S
         # The call's context, for the log. A disk that never answers must not keep the process from ending.
@@ -93,10 +93,10 @@ class Recording:
 
     async def finish(self, within_s: float = FINISH_WITHIN_S) -> None:
         """Complete the file, and wait for that as long as `within_s`."""
-        if self._thread is None:
-            return
         if self._ended_at_s is None:
             self._ended_at_s = self._now_s()
+        if self._thread is None:
+            return
         self._wake.set()
         await asyncio.to_thread(self._thread.join, within_s)
         if self._thread.is_alive():

@@ -89,9 +89,9 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
                 if not self._in_turn:
                     await self._start()
             case TranscriptionFrame():
-                return await self._understood(frame.text)
+                return await self._understood(frame.text, surely=is_typed(frame))
             case EmptyUtteranceFrame():
-                self._text_error = frame.error
+                self._text_error = self._text_error or frame.error
                 return await self._understood("")
             case _ if not self._in_turn:
                 await self._on_speech(frame)
@@ -120,14 +120,14 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
                 self._text = frame.text
                 await self._decide()
 
-    async def _understood(self, text: str) -> ProcessFrameResult:
-        """The utterance is over: if it has begun no turn, it does now or never."""
+    async def _understood(self, text: str, *, surely: bool = False) -> ProcessFrameResult:
+        """The utterance is over: if it has begun no turn, it does now or never. `surely`: it was meant as one."""
         if self._in_turn:
             self._has_words = self._has_words or bool(text)
             return ProcessFrameResult.CONTINUE
         speaks_on = self._onset_s is not None and self._pause_s is None
         self._text = text
-        if text and self._rule() is Ruling.STOP:
+        if text and (surely or self._rule() is Ruling.STOP):
             await self._start()
             self._has_words = True
             return ProcessFrameResult.CONTINUE

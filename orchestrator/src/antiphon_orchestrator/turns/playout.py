@@ -15,7 +15,8 @@ class Playout(BaseAudioFilter):
     """An output transport's `audio_out_filter`, which it asks for every chunk before it writes it.
 
     While paused, the transport waits here with the chunk in its hand, and everything behind it stays in the queue.
-    `begin`, `queued` and `end` are told by who hands replies to the transport. A transport that cannot write in time
+    The same while the line is lost, as when a peer connection is made anew. `begin`, `queued` and `end` are told by who
+    hands replies to the transport. A transport that cannot write in time
     does not catch up: by how much it falls behind counts as a pause. `now_ns` is the clock.
     """
 
@@ -33,6 +34,8 @@ class Playout(BaseAudioFilter):
         self._ended = True
         self._said: list[str] = []
         self._keeps_floor = False
+        self._interrupted = False
+        self._line_lost = False
         # When the next chunk is due, None when there is nothing before it; and how long the last one was.
         self._due_ns: int | None = None
         self._chunk_bytes = 0
@@ -87,13 +90,31 @@ class Playout(BaseAudioFilter):
         self.resume()
 
     def pause(self) -> None:
-        if not (self.paused or self._keeps_floor):
+        if not self._keeps_floor:
+            self._interrupted = True
+            self._stop()
+
+    def resume(self) -> None:
+        self._interrupted = False
+        self._go_on()
+
+    def line_lost(self) -> None:
+        """Nothing can be sent for now."""
+        self._line_lost = True
+        self._stop()
+
+    def line_restored(self) -> None:
+        self._line_lost = False
+        self._go_on()
+
+    def _stop(self) -> None:
+        if not self.paused:
             self._since_ns = self._now_ns()
             self._playing.clear()
             self._stopped.set()
 
-    def resume(self) -> None:
-        if self.paused:
+    def _go_on(self) -> None:
+        if self.paused and not (self._interrupted or self._line_lost):
             if self._due_ns is not None:
                 self._due_ns += self._now_ns() - self._since_ns
             self._paused_ns = self.paused_ns

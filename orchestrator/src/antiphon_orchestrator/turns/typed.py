@@ -22,7 +22,7 @@ _TYPED = "antiphon.typed"
 
 
 def is_typed(frame: Frame) -> bool:
-    """True if the frame begins a turn that is typed: it interrupts the agent whatever it says."""
+    """Return True for the beginning and the words of a typed turn: it interrupts the agent whatever it says."""
     return _TYPED in frame.metadata
 
 
@@ -80,6 +80,7 @@ class TypedTurns(FrameProcessor):
         start = VADUserStartedSpeakingFrame(start_secs=0.0)
         start.metadata[_TYPED] = True
         words = TranscriptionFrame(text, "", time_now_iso8601(), finalized=True)
+        words.metadata[_TYPED] = True
         words.interruptible = False
         stop, commit = VADUserStoppedSpeakingFrame(stop_secs=0.0), CommitTurnFrame(sample=-1, reason=TYPED)
         for frame in (start, stop, commit, words):
