@@ -105,7 +105,8 @@ async def test_what_is_said_after_the_committed_sample_belongs_to_the_next_utter
         await says(at, 400)
         await at.send(CommitTurnFrame(sample=500 * 16), CommitTurnFrame(sample=1000 * 16))
         await at.down.until(TranscriptionFrame, 2)
-        assert [frame.text for frame in at.down.of(TranscriptionFrame)] == [FIRST, SECOND]
+        heard = at.down.of(TranscriptionFrame)
+        assert [(frame.text, frame.finalized) for frame in heard] == [(FIRST, True), (SECOND, True)]
 
 
 async def test_a_context_that_the_recognizer_does_not_have_is_an_error_for_good() -> None:

@@ -26,6 +26,8 @@ HICCUPS = ("none", "asr", "tts", "llm", "turn", "slow", "fails", "cut-asr", "cut
 HISS_DBFS = -60.0
 # A gap of so much within words may be taken for the pause of 200 ms that ends a turn.
 HEARD_AS_PAUSE_S = 0.15
+# A line stalls from the first word on for as long as the second one lasts, and for the gap.
+STALLED_WORDS_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def as_case(one: Combination) -> Case:
 
 def _most_calls(step: Step) -> int:
     """Model calls that the question of a step may cost: a gap in the words is heard as a pause, which may end it."""
-    gap_s = {"stall": step.gap_s, "lost": _lost_s(step), "bursts": _burst_ticks(step) * TICK_S}.get(step.gap, 0.0)
+    gap_s = {"stall": STALLED_WORDS_S + step.gap_s, "lost": _lost_s(step), "bursts": _burst_ticks(step) * TICK_S}.get(step.gap, 0.0)
     return 1 + (gap_s > HEARD_AS_PAUSE_S)
 
 
@@ -169,7 +171,7 @@ async def _question(call: Call, step: Step, answer: str) -> None:
 async def _stalled(call: Call, step: Step, answer: str) -> None:
     await call.say(beep(0.4), None)
     call.line.stall()
-    await call.say(beep(0.4), None)
+    await call.say(beep(STALLED_WORDS_S), None)
     await call.sleep(step.gap_s)
     call.line.release()
     # What was late is heard now, so that is when the turn ends for the agent.
