@@ -1,4 +1,4 @@
-"""What an agent says without being asked."""
+"""Phrases that an agent says without being asked."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping

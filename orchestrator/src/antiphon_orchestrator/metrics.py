@@ -1,4 +1,4 @@
-"""What Prometheus is told about conversations."""
+"""Prometheus metrics of conversations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -48,7 +48,7 @@ STALL_NS = 500 * MS
 
 @dataclass(slots=True)
 class _Progress:
-    """How far the open turn's answer has got: a tool makes it several responses of the model."""
+    """Progress of the open turn's answer, which spans several responses of the model when tools are called."""
 
     generating: bool = False
     has_text: bool = False
@@ -97,9 +97,9 @@ class TimelineObserver(BaseObserver):
         self._llm_start_ns = 0
         self._tool_start_ns = 0
         self._early = Early()
-        # The newest speech that was taken for none.
+        # Frames of the latest speech that was dismissed as not a turn.
         self._dismissed: Seen = []
-        # Why a service that answers need no longer be asked, "" while all can be.
+        # Error of a service that can answer no more in this call, "" while all are usable.
         self._out_of_order = ""
 
     async def on_push_frame(self, data: FramePushed) -> None:
@@ -119,7 +119,7 @@ class TimelineObserver(BaseObserver):
         await self._on_agent(frame, now)
 
     async def _is_early(self, frame: Frame, now: int) -> bool:
-        """Whether it is not yet known if the frame counts. What does turn out to count is seen to first."""
+        """Return True while it is undecided if the frame counts. Frames found to count are handled first."""
         counted = self._early.counted(frame)
         if counted and isinstance(frame, UserStoppedSpeakingFrame) and self._turn:
             self._turn.speculated = True
@@ -354,7 +354,7 @@ class TimelineObserver(BaseObserver):
             await self._close(turn, outcome, waiting=outcome in ("failed", "unanswered"))
 
     def _outcome(self, turn: Turn) -> Outcome:
-        """Of a turn that ends now."""
+        """Return the outcome of a turn that ends now."""
         if turn.first_audio_ns is None or not self._progress.over:
             return "interrupted"
         if turn.error:

@@ -54,7 +54,7 @@ ANSWER = (
     MetricsFrame,
     ErrorFrame,
 )
-# Of answers that do not count yet; the oldest go.
+# Limit of events held for undecided answers; the oldest are dropped.
 MOST_HELD = 10_000
 
 
@@ -81,7 +81,7 @@ class CountedEvents:
         self._turn_over = False
 
     def counting(self, data: FramePushed) -> list[FramePushed]:
-        """What clients may be told of now, in its order."""
+        """Return the events that clients may be told of now, in order."""
         frame = data.frame
         if isinstance(frame, LLMFullResponseStartFrame):
             self._begin(data.source, question_of(frame))
