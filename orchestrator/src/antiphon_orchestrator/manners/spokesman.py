@@ -36,17 +36,6 @@ HEARD = (BotStartedSpeakingFrame, BotStoppedSpeakingFrame)
 
 
 @dataclass
-class SayFrame(SystemFrame):
-    """The agent says one of its phrases, unless the caller speaks.
-
-    Parameters:
-        occasion: Which.
-    """
-
-    occasion: Occasion = Occasion.APOLOGY
-
-
-@dataclass
 class ServiceFailedFrame(SystemFrame):
     """A service reported an error, which may mean that an answer does not come.
 
@@ -101,9 +90,6 @@ class Spokesman(FrameProcessor):
         await super().process_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM:
             await self._note(frame)
-            if isinstance(frame, SayFrame):
-                await self._say_or_learn(frame.occasion)
-                return
             if isinstance(frame, ServiceFailedFrame):
                 await self._conclude(self._answers.failed(frame.error))
                 return
