@@ -140,14 +140,6 @@ def result(name: str) -> FunctionCallResultFrame:
     return FunctionCallResultFrame(function_name=name, tool_call_id="1", arguments={}, result="")
 
 
-def stages(turn: Turn) -> dict[str, float]:
-    """Return the total time of each stage, in ms."""
-    took: dict[str, float] = {}
-    for stage in turn.stages:
-        took[stage.name] = took.get(stage.name, 0.0) + (stage.end_ns - stage.start_ns) / 1e6
-    return took
-
-
 def span(turn: Turn, name: str) -> tuple[float, float]:
     """Return the start and end of a span, in ms from the end of the caller's speech."""
     spans = turn.to_json()["spans"]
