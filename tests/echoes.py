@@ -1,4 +1,4 @@
-"""What a line adds to a latency: how soon a click is answered with one, over the orchestrator's own transports."""
+"""Latency added by a line: time until a click is answered with one, over the orchestrator's own transports."""
 
 import asyncio
 import time

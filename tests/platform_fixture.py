@@ -82,7 +82,7 @@ class Platform:
         return {name: served.sample(f"antiphon_{name}_slots_used") for name, served in self.services.items()}
 
     def idle(self) -> bool:
-        """Whether nothing of any call is left."""
+        """Return True if nothing of any call is left."""
         used = (*self.slots_used().values(), *self.backends.open_streams.values(), self.sessions.active)
         return not any(used)
 
@@ -91,7 +91,7 @@ class Platform:
         return [served for (name, _), served in self.fleet.served.items() if name == service]
 
     def rpcs(self, service: str, outcome: str) -> float:
-        """How many streams of a service have ended like this."""
+        """Return the number of streams of a service that ended with `outcome`."""
         method = {"asr": "Transcribe", "tts": "Synthesize", "llm": "Generate", "turn": "Detect"}[service]
         labels = {"method": method, "outcome": outcome}
         return sum(served.sample("antiphon_rpc_seconds_count", **labels) for served in self.served(service))

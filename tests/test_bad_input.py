@@ -1,4 +1,4 @@
-"""What callers send that they should not: it is refused or ignored with a reason, and harms nobody."""
+"""Invalid input from callers is refused or ignored with a reason, and affects no other call."""
 
 import asyncio
 import random

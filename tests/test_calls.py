@@ -198,7 +198,7 @@ async def hang_up_at_every_moment(at: Platform, rounds: int) -> None:
 
 
 def tasks_left(before: set["asyncio.Task[Any]"]) -> list[str]:
-    """What runs now and did not then. gRPC's servers renew the task that waits for the next RPC."""
+    """List the tasks started since `before`, except gRPC's: its servers renew the task that waits for the next RPC."""
     return [repr(task) for task in asyncio.all_tasks() - before if "grpc" not in repr(task.get_coro())]
 
 
@@ -208,7 +208,7 @@ async def settled(at: Platform, before: set["asyncio.Task[Any]"]) -> None:
 
 
 def census() -> Counter[str]:
-    """How many objects of each class there are, but for what Python itself makes and sweeps out when it sees fit."""
+    """Count the live objects of each class, except those that Python itself creates and collects at any time."""
     gc.collect()
     classes = Counter(type(one) for one in gc.get_objects())
     return Counter({f"{one.__module__}.{one.__qualname__}": n for one, n in classes.items() if one not in SWEPT_LATER})

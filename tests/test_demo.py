@@ -35,7 +35,7 @@ MAX_PSS_MB = 1500
 
 @dataclass(frozen=True)
 class Demo:
-    """What one demo left behind."""
+    """Result of one run of the demo."""
 
     code: int
     printed: str
@@ -142,7 +142,7 @@ async def test_the_agents_audio_transcribed_back_is_what_it_answered(demo: Demo)
 
 
 async def transcribed(samples: np.ndarray) -> str:
-    """What our own recognizer hears in it."""
+    """Transcribe the samples with the platform's own recognizer."""
     settings = Settings(bind="127.0.0.1:0", backend="moonshine", grace_s=0.0)
     audio = audio_pb2.AudioFormat(encoding=audio_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hz=16_000)
 

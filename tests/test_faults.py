@@ -39,7 +39,7 @@ LONG = {"ANTIPHON_LLM_STUB__SCRIPT": "This answer takes a good while to be spoke
 
 
 class Log:
-    """What the platform says, and who waits for a part of it."""
+    """Output of the platform, with a way to wait for a part of it."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

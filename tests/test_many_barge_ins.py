@@ -25,7 +25,7 @@ TIMES = -(-BARGE_INS // CALLS)
 
 
 class Ear:
-    """What a caller hears, and when."""
+    """Record of the audio that a caller hears, with times."""
 
     def __init__(self, caller: RawCaller) -> None:
         self._caller = caller
@@ -95,7 +95,7 @@ async def interrupts(at: Platform, times: int, seed: int) -> list[dict[str, obje
 
 
 def check_history(messages: list[dict[str, object]], reports: list[dict[str, object]]) -> None:
-    """What is remembered of each answer is what its turn says was heard: its own beginning, cut at a word."""
+    """Check that the history has, of each answer, the text its turn reports as heard: a prefix cut at a word."""
     answers = [str(one["content"]) for one in messages if one["role"] == "assistant"]
     told = [str(report["answered"]) for report in reports if report["answered"]]
     assert answers[: len(told)] == told

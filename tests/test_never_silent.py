@@ -25,7 +25,7 @@ QUIET_MS = 400
 
 
 class Said:
-    """What the agent has said, as far as it is remembered."""
+    """Answers of the agent, as far as its context remembers them."""
 
     def __init__(self, context: LLMContext) -> None:
         self._context = context

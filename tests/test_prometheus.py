@@ -136,7 +136,7 @@ def test_every_turn_was_answered_and_its_stages_tile_it(watched: Watched, transp
 
 @pytest.mark.parametrize("transport", list(Transport))
 def test_the_histogram_holds_the_very_turns_that_the_timelines_tell(watched: Watched, transport: Transport) -> None:
-    """So every percentile of the one is that of the other."""
+    """Every percentile of the histogram is therefore that of the timelines."""
     phase = watched.phases[transport]
     assert len(phase.sessions) == CALLS[transport]
     outcomes = Counter(turn["outcome"] for turn in phase.turns)
@@ -155,10 +155,10 @@ def test_the_histogram_holds_the_very_turns_that_the_timelines_tell(watched: Wat
 
 
 def held_to_the_line(differences_ms: Sequence[float], line_ms: Sequence[float], late_ms: float) -> None:
-    """What callers heard is later than what the server tells, turn by turn, by what the line takes.
+    """Check that callers hear each turn later than the server reports, by the latency of the line.
 
-    A busy machine delays turns and clicks, and hastens none: so the fastest of both are held to each other, and the
-    medians with as much room as the caller's own frames were usually late.
+    A busy machine delays turns and clicks, and never speeds them up: the fastest of both are compared within a fixed
+    tolerance, the medians with extra room for the usual delay of the caller's own frames.
     """
     seen = sorted(map(round, differences_ms)), sorted(map(round, line_ms)), late_ms
     assert abs(min(differences_ms) - min(line_ms)) <= ROOM_MS + late_ms, seen

@@ -1,4 +1,4 @@
-"""Who is not let in, how they are told, and that nobody else notices."""
+"""Callers that are refused: how they are told, and that no other call is affected."""
 
 import asyncio
 import datetime

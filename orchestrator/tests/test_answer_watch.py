@@ -40,7 +40,7 @@ def filler() -> Any:
 
 
 def ends(*frames: Any) -> list[Answer]:
-    """How answers ended while these frames passed."""
+    """Return the outcomes of answers while these frames passed."""
     watch = AnswerWatch()
     found = [watch.failed(frame) if isinstance(frame, ErrorFrame) else watch.note(frame) for frame in frames]
     return [end for end in found if end]

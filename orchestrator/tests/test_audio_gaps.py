@@ -42,7 +42,7 @@ class Line:
 
     @property
     def behind_s(self) -> float:
-        """How far what was passed on is behind the time that has passed."""
+        """Seconds by which the forwarded audio lags behind the elapsed time."""
         return self.now_s - self.heard_s - self.filled_s
 
 

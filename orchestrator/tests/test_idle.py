@@ -26,7 +26,7 @@ CALLED = FunctionCallsStartedFrame([FunctionCallFromLLM("brew", "1", {}, context
 
 
 def after(*frames: Frame, idle_s: float = 20) -> float | None:
-    """How long is waited after these, 12 s being an answer's time and 10 s a tool's."""
+    """Return the time-out after these frames, with 12 s for an answer and 10 s for a tool."""
     silence = Silence(idle_s, 12, 10)
     for frame in frames:
         silence.note(frame)

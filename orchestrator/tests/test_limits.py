@@ -20,7 +20,7 @@ OVERDUE = {"error": "no result within 0.05 s"}
 
 
 class Call:
-    """What a tool call comes to: its results, and the limits that were reached."""
+    """Outcome of tool calls: their results, and the limits that were reached."""
 
     def __init__(self) -> None:
         self.results: list[Any] = []

@@ -1,4 +1,4 @@
-"""How often a stream is dialled that ends again and again: on a clock of the test's own."""
+"""Redial back-off of a stream that ends again and again, on a clock of the test's own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""What an agent says without being asked."""
+"""Phrases that an agent says without being asked."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -23,7 +23,7 @@ from pipecat.frames.frames import (
 from antiphon_orchestrator.agents import Agent, Phrases
 from antiphon_orchestrator.manners.manners import MOST_FAILURES, MOST_PROMPTS, Manners
 from antiphon_orchestrator.manners.phrases import DEFAULTS, Line, Occasion, PhraseBook, lines_of
-from antiphon_orchestrator.manners.spokesman import Patience, SayFrame, Spokesman
+from antiphon_orchestrator.manners.spokesman import Patience, Spokesman
 from antiphon_orchestrator.services.frames import AnswerOverdueFrame, AnswerOwedFrame
 from antiphon_orchestrator.turns.reply_gate import ReplyGate
 from antiphon_tts.backends.stub import word_ms
@@ -136,34 +136,9 @@ def words(at: Bot) -> list[str]:
     return [frame.text for frame in at.down.of(TTSTextFrame)]
 
 
-async def test_a_phrase_is_said_word_for_word_also_after_a_withdrawn_answer() -> None:
-    async with speaking() as at:
-        await at.send(EagerEndOfTurnCancelFrame(), SayFrame(occasion=Occasion.APOLOGY))
-        await at.down.until(TTSTextFrame, 2)
-        assert words(at) == ["So", "sorry."] and len(at.down.of(TTSAudioRawFrame)) == 1
-        assert not at.down.of(SayFrame)
-
-
-async def test_it_does_not_speak_over_the_caller_nor_says_what_it_has_not_been_given() -> None:
-    async with speaking() as at:
-        await at.send(UserStartedSpeakingFrame(), SayFrame(occasion=Occasion.APOLOGY))
-        await at.send(UserStoppedSpeakingFrame(), SayFrame(occasion=Occasion.GOODBYE))
-        await at.send(SayFrame(occasion=Occasion.FILLER))
-        await at.down.until(TTSTextFrame)
-        assert words(at) == ["Moment."]
-
-
-async def test_a_phrase_that_has_to_be_learned_first_holds_nothing_up_and_is_said_before_the_end() -> None:
-    # Dialling takes longer than anybody waits.
-    async with dialled("tts", NOWHERE) as voices, bot(Spokesman(PhraseBook(voices), LINES, NEVER, never)) as at:
-        await at.send(SayFrame(occasion=Occasion.APOLOGY), InterruptionFrame())
-        async with asyncio.timeout(1):
-            await at.down.until(InterruptionFrame)
-    async with speaking() as at:
-        await at.send(SayFrame(occasion=Occasion.APOLOGY))
-        await at.worker.stop_when_done()
-        await settles(at.running.done)
-        assert words(at) == ["So", "sorry."]
+def lost() -> AnswerOwedFrame:
+    """Return an answer that cannot come, for which the agent apologises."""
+    return AnswerOwedFrame(error="the model is lost")
 
 
 def call(number: int) -> FunctionCallInProgressFrame:
@@ -172,6 +147,43 @@ def call(number: int) -> FunctionCallInProgressFrame:
 
 def result(number: int) -> FunctionCallResultFrame:
     return FunctionCallResultFrame(function_name="brew", tool_call_id=str(number), arguments={}, result="tea")
+
+
+async def test_a_phrase_is_said_word_for_word_also_after_a_withdrawn_answer() -> None:
+    async with speaking() as at:
+        await at.send(EagerEndOfTurnCancelFrame(), lost())
+        await at.down.until(TTSTextFrame, 2)
+        assert words(at) == ["So", "sorry."] and len(at.down.of(TTSAudioRawFrame)) == 1
+
+
+async def test_it_does_not_speak_over_the_caller_nor_says_what_it_has_not_been_given() -> None:
+    async with stub("tts") as served, dialled("tts", served.target) as voices:
+        book = PhraseBook(voices)
+        await book.learn(LINES.values())
+    async with bot(Spokesman(book, LINES, Patience(0.1, 60), never)) as at:
+        await at.send(UserStartedSpeakingFrame(), lost(), UserStoppedSpeakingFrame())
+        await at.down.until(UserStoppedSpeakingFrame)
+        await at.send(call(1))
+        await at.down.until(TTSTextFrame)
+        assert words(at) == ["Moment."]
+    only_filler = {Occasion.FILLER: LINES[Occasion.FILLER]}
+    async with bot(Spokesman(book, only_filler, Patience(0.1, 60), never)) as at:
+        await at.send(lost(), call(1))
+        await at.down.until(TTSTextFrame)
+        assert words(at) == ["Moment."]
+
+
+async def test_a_phrase_that_has_to_be_learned_first_holds_nothing_up_and_is_said_before_the_end() -> None:
+    # Dialling takes longer than anybody waits.
+    async with dialled("tts", NOWHERE) as voices, bot(Spokesman(PhraseBook(voices), LINES, NEVER, never)) as at:
+        await at.send(lost(), InterruptionFrame())
+        async with asyncio.timeout(1):
+            await at.down.until(InterruptionFrame)
+    async with speaking() as at:
+        await at.send(lost())
+        await at.worker.stop_when_done()
+        await settles(at.running.done)
+        assert words(at) == ["So", "sorry."]
 
 
 async def test_a_slow_tool_gets_one_filler_and_a_fast_one_none() -> None:

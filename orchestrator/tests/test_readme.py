@@ -1,4 +1,4 @@
-"""What the README shows works, and what it lists is what there is."""
+"""The README's examples work, and its lists match the code."""
 
 import asyncio
 import re

@@ -47,13 +47,13 @@ def period(rate_hz: int) -> NDArray[np.int16]:
 
 
 def speech(start_s: float, duration_s: float, rate_hz: int) -> NDArray[np.int16]:
-    """What is said from then on: a marker at the beginning of each period."""
+    """Audio spoken from `start_s` on: a marker at the beginning of each period."""
     start = round(start_s * rate_hz) % round(PERIOD_S * rate_hz)
     return period(rate_hz)[start : start + round(duration_s * rate_hz)]
 
 
 def markers(side: NDArray[np.int16]) -> list[float]:
-    """When each marker begins, in seconds."""
+    """Return the start of each marker, in seconds."""
     loud = side[: len(side) // 24 * 24].reshape(-1, 24).max(axis=1) > 4000
     return [float(at) / 1000 for at in np.flatnonzero(loud) if not loud[max(0, at - 700) : at].any()]
 

@@ -1,4 +1,4 @@
-"""What RTVI clients are told of answers that may be withdrawn."""
+"""RTVI messages about answers that may be withdrawn."""
 
 import random
 from collections.abc import Iterator

@@ -27,7 +27,6 @@ from told import (
     running,
     sound,
     span,
-    stages,
     tiles,
     verdict,
 )
@@ -49,7 +48,7 @@ async def test_an_answered_turn_is_tiled_by_its_stages(told: Told) -> None:
     (turn,) = told.turns
     assert (turn.outcome, turn.heard, turn.answered) == ("answered", "Hello.", "Hi.")
     assert (turn.commit_reason, turn.llm_calls, turn.v2v_ms) == ("verdict", 1, 610)
-    assert stages(turn) == {
+    assert turn.stage_ms == {
         "pause": 200,
         "verdict": 50,
         "transcript": 50,
@@ -58,7 +57,7 @@ async def test_an_answered_turn_is_tiled_by_its_stages(told: Told) -> None:
         "tts": 80,
         "transport": 20,
     }
-    assert tiles(turn) and list(stages(turn)) == [name for name in STAGES if name != "tool"]
+    assert tiles(turn) and list(turn.stage_ms) == [name for name in STAGES if name != "tool"]
 
 
 async def test_spans_say_when_everything_happened(told: Told) -> None:
@@ -83,7 +82,7 @@ async def test_a_turn_with_a_tool_names_it_and_sums_the_models_parts(told: Told)
     await told.answers(2650)
     (turn,) = told.turns
     assert (turn.outcome, turn.tools, turn.llm_calls) == ("answered", ["get_time"], 2)
-    assert stages(turn)["llm"] == 100 + 150 and stages(turn)["tool"] == 250
+    assert turn.stage_ms["llm"] == 100 + 150 and turn.stage_ms["tool"] == 250
     assert span(turn, "tool get_time") == (400, 600)
     assert tiles(turn)
 
@@ -324,7 +323,7 @@ async def test_an_answer_begun_before_the_turn_was_over_has_its_true_times_and_e
     (turn,) = told.turns
     assert (turn.outcome, turn.answered, turn.v2v_ms) == ("answered", "Hi.", 305)
     assert (turn.speculated, turn.dropped, turn.llm_calls) == (True, 0, 1)
-    assert tiles(turn) and {name: ms for name, ms in stages(turn).items() if ms} == {
+    assert tiles(turn) and {name: ms for name, ms in turn.stage_ms.items() if ms} == {
         "pause": 200,
         "verdict": 50,
         "transcript": 50,
@@ -348,4 +347,4 @@ async def test_a_withdrawn_answer_is_counted_and_nothing_else_of_it(told: Told) 
     (turn,) = told.turns
     assert (turn.outcome, turn.answered, turn.v2v_ms) == ("answered", "Hi.", 610)
     assert (turn.speculated, turn.dropped, turn.llm_calls) == (False, 1, 2)
-    assert stages(turn)["llm"] == 160 and tiles(turn)
+    assert turn.stage_ms["llm"] == 160 and tiles(turn)

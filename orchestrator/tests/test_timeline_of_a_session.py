@@ -16,7 +16,6 @@ from told import (
     paused,
     remembered,
     sound,
-    stages,
     tiles,
     verdict,
 )
@@ -186,5 +185,5 @@ async def test_a_stage_that_should_have_begun_later_is_empty_rather_than_negativ
     await told.at(2520, BotStartedSpeakingFrame())
     await told.observer.finish()
     (turn,) = told.turns
-    assert stages(turn)["clause"] == 0 and stages(turn)["tts"] == 40
+    assert turn.stage_ms["clause"] == 0 and turn.stage_ms["tts"] == 40
     assert tiles(turn)

@@ -1,4 +1,4 @@
-"""What a caller suffers and no latency shows."""
+"""Troubles of a caller that no latency shows."""
 
 import pytest
 from pipecat.frames.frames import (

@@ -40,7 +40,7 @@ RATE = 24_000
 
 
 class Loudspeaker(BaseOutputTransport):
-    """Where the agent is heard, at once, while its words come out when they are said."""
+    """Output transport that plays the agent's audio at once and releases its words when they are said."""
 
     def __init__(self) -> None:
         super().__init__(TransportParams(audio_out_enabled=True))

@@ -140,21 +140,13 @@ def result(name: str) -> FunctionCallResultFrame:
     return FunctionCallResultFrame(function_name=name, tool_call_id="1", arguments={}, result="")
 
 
-def stages(turn: Turn) -> dict[str, float]:
-    """How long each stage took, in milliseconds."""
-    took: dict[str, float] = {}
-    for stage in turn.stages:
-        took[stage.name] = took.get(stage.name, 0.0) + (stage.end_ns - stage.start_ns) / 1e6
-    return took
-
-
 def span(turn: Turn, name: str) -> tuple[float, float]:
-    """When it was, in milliseconds from the end of the caller's speech."""
+    """Return the start and end of a span, in ms from the end of the caller's speech."""
     spans = turn.to_json()["spans"]
     return next((one["start_ms"], one["end_ms"]) for one in spans if one["name"] == name)
 
 
 def tiles(turn: Turn) -> bool:
-    """Whether the stages cover the time from the caller's last sample to the agent's first, without a gap."""
+    """Return True if the stages tile the time from the caller's last sample to the agent's first."""
     ends = [turn.speech_end_ns, *(stage.end_ns for stage in turn.stages)]
     return ends[-1] == turn.first_audio_ns and [stage.start_ns for stage in turn.stages] == ends[:-1]

@@ -53,7 +53,7 @@ def _pod(name: str, turns: int) -> dict[str, Any]:
 
 
 class Callers:
-    """What has become of the calls and streams, once the context of `calling` has ended."""
+    """Results of the calls and streams, available once the context of `calling` has ended."""
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {}

@@ -38,7 +38,7 @@ FAILURES: dict[type[CallError], Outcome] = {
 
 @dataclass(frozen=True)
 class CanaryMetrics:
-    """What a caller sees from outside. Turns without an answer count in `turns`, and in no latency."""
+    """Metrics of the service as callers see it from outside. Unanswered turns count in `turns`, and in no latency."""
 
     v2v: Histogram
     calls: Counter

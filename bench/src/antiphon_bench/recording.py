@@ -33,7 +33,7 @@ SILENCE_S = 2.0
 
 
 class Outcome(StrEnum):
-    """How a turn ended: only `answered` ones have a latency."""
+    """Outcome of a turn; only `answered` turns have a latency."""
 
     ANSWERED = "answered"
     UNANSWERED = "unanswered"
@@ -80,7 +80,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What one side's speech was found by, and how much there is of it."""
+    """Detection threshold of one side's speech, and the amount of speech found."""
 
     threshold: Threshold
     speech_s: float

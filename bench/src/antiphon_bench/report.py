@@ -1,4 +1,4 @@
-"""What the instruments found, printed for a terminal of 80 columns. Nothing depends on colour."""
+"""Reports of the measuring tools for a terminal of 80 columns. No information depends on colour."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def print_call(call: Call, console: Console) -> None:
-    """What was said, heard and answered in each turn, with the timeline of the server's work, and a summary line."""
+    """Print the text heard and answered in each turn with the server's timeline of it, and a summary line."""
     agent = call.agent or "the agent"
     console.print(Text(f"Call with {agent}", style="bold") + Text(f"  {call.session_id}", style="dim"))
     for number, turn in enumerate(call.turns, 1):
@@ -78,7 +78,7 @@ def print_measure(result: Result, console: Console) -> None:
 
 
 def _print_troubles(result: Result, console: Console) -> None:
-    """What a caller suffers in spite of good latencies; nothing when there is nothing."""
+    """Print the troubles that a caller had in spite of good latencies; nothing if there were none."""
     lines = [f"dead air of {gap.end_s - gap.start_s:.1f} s at {gap.start_s:.2f} s" for gap in result.dead_air]
     for one in result.broken_off:
         if one.is_trouble:

@@ -1,6 +1,6 @@
-"""What the caller does: says one file after the other, each when the agent has finished answering the one before.
+"""Script of a call: the caller plays one file after another, each once the agent has answered the one before.
 
-Time here is the number of ticks, so a script runs as well in a test as in a call.
+Time is counted in ticks, so a script runs the same in a test as in a call.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Said:
 
     @property
     def end_s(self) -> float:
-        """When the file was over, its silence at the end included."""
+        """End of the file in seconds, including its trailing silence."""
         return self.start_s + len(self.utterance.pcm) / CALL_RATE_HZ
 
 
@@ -118,7 +118,7 @@ class Script:
             self._turn_over_tick = self._tick
 
     def next(self, heard_peak: float) -> Pcm:
-        """What to say during the coming tick, in which the agent is heard at most at `heard_peak` (full scale 1)."""
+        """Return the audio of the coming tick. `heard_peak` is the agent's peak level in that tick (full scale 1)."""
         if heard_peak >= _AUDIBLE:
             self._audible_tick = self._tick
             if self.said and self._tick >= self.said[-1].speech_end_tick:

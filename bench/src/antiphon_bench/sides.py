@@ -1,4 +1,4 @@
-"""Who speaks when: the caller's side and the agent's, from whatever recording there is."""
+"""Separation of a recording into the caller's speech and the agent's, for every recording layout."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,14 +57,14 @@ def read_sides(path: Path, agent: Path | None = None, caller_speaks: Sequence[Sp
 
 
 def sides_of(audio: Audio) -> Sides:
-    """Of stereo audio: the caller left, the agent right."""
+    """Find both sides in stereo audio: the caller left, the agent right."""
     rate, waves = audio.rate_hz, (audio.samples[:, 0], audio.samples[:, 1])
     agent = find_speech(waves[1], rate)
     cleaned = without_echo(*waves, rate) if agent.segments else None
     if cleaned is None:
         return Sides(rate, len(audio.samples), find_speech(waves[0], rate), agent, waves)
     found = find_speech(cleaned.caller, rate)
-    # Of a room's echo something is left.
+    # Cancellation leaves a residue of a room's echo, which is not the caller's speech.
     own = tuple(one for one in found.segments if not explained(waves[0], cleaned.caller, one.start, one.end))
     return Sides(rate, len(audio.samples), Speech(own, found.threshold), agent, waves, cleaned.echo)
 

@@ -1,4 +1,4 @@
-"""Where somebody speaks in one channel, to the sample.
+"""Speech detection in one channel, with edges exact to the sample.
 
 Levels are RMS over 10 ms every 5 ms. A stretch between digital silence has its own threshold: 10 dB over its steady
 noise, without the rumble that may hide it, and no more than 40 dB under the channel's loudest speech. Edges are then
@@ -61,7 +61,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """What one channel holds: stretches of speech in order, with pauses shorter than 300 ms inside them."""
+    """Speech of one channel: segments in order, with pauses shorter than 300 ms inside them."""
 
     segments: tuple[Segment, ...]
     threshold: Threshold
@@ -139,7 +139,7 @@ def _islands(levels: Levels) -> list[tuple[int, int]]:
 
 
 def _is_noisy(levels: Levels, threshold: Threshold) -> bool:
-    """Whether there is steady noise all along, and not far under the speech."""
+    """Return True if steady noise is present throughout, at a level not far below the speech."""
     never_silent = np.count_nonzero(levels > _SILENT_DBFS) > _NEVER_SILENT * len(levels)
     close = threshold.speech_dbfs - threshold.noise_floor_dbfs < _NOISY_DB
     return bool(never_silent and close and threshold.noise_floor_dbfs > _SILENT_DBFS)
@@ -165,7 +165,7 @@ def _loudest(levels: Levels) -> float:
 
 
 def _threshold(levels: Levels, channel_dbfs: float, never_silent: bool) -> Threshold:
-    """Of a stretch, in a channel whose speech is as loud as `channel_dbfs`."""
+    """Compute the threshold of a stretch in a channel whose speech level is `channel_dbfs`."""
     if len(levels) == 0:
         return Threshold(_SILENT_DBFS, _SILENT_DBFS, AUDIBLE_DBFS)
     speech = _loudest(levels)
@@ -188,7 +188,7 @@ def _noise_floor(levels: Levels, channel_dbfs: float, never_silent: bool) -> flo
 def _lowest_peak(levels: Levels, speech_dbfs: float, never_silent: bool) -> float:
     quietest = float(np.percentile(levels, _QUIETEST_PERCENT))
     if quietest > speech_dbfs - _NOISE_UNDER_SPEECH_DB:
-        # It hardly varies: all noise, or beside digital silence a tone.
+        # The level hardly varies: all noise or, next to digital silence, a tone.
         return quietest if never_silent else _SILENT_DBFS
     # Speech without a pause has a quiet end too, but a ragged one.
     near = levels[(levels > quietest - _NOISE_PEAK_DB) & (levels < quietest + _NOISE_PEAK_DB)]

@@ -1,4 +1,4 @@
-"""What the antiphon command can do."""
+"""Commands of the `antiphon` command line."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What `antiphon up` runs: four services and the orchestrator, on real CPU models or on stubs."""
+"""Processes that `antiphon up` runs: four services and the orchestrator, on real CPU models or on stubs."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Process:
     env: Mapping[str, str]
     # The proto service whose health tells; "" for the orchestrator, which answers HTTP.
     health: str = ""
-    # The interpreter; "": this one.
+    # Path of the Python interpreter; "" is the current one.
     python: str = ""
 
 
@@ -67,7 +67,7 @@ class Plan:
         return f"ws://{self.bind('orchestrator')}/ws"
 
     def bind(self, name: str) -> str:
-        """Where a process listens: as the plan or the user says, else on its port of the plan."""
+        """Return the address a process listens on: the one set in the plan or by the user, else its default port."""
         variable = f"ANTIPHON_{name.upper()}_BIND"
         host = self.host if name == "orchestrator" else "127.0.0.1"
         return self.env.get(variable) or os.environ.get(variable) or f"{host}:{self.ports[name]}"
@@ -119,7 +119,7 @@ class Plan:
         return Process("orchestrator", "antiphon_orchestrator", bind, self._env(env))
 
     def _env(self, own: Mapping[str, str]) -> dict[str, str]:
-        """What the user has set wins over the plan, so that any service can be told otherwise."""
+        """Merge a process's environment. The user's variables win over the plan's, so any setting can be changed."""
         user = {name: value for name, value in os.environ.items() if name.startswith("ANTIPHON_")}
         return {**os.environ, **THREADS, **own, **user, **self.env}
 
@@ -137,7 +137,7 @@ def free_ports() -> dict[str, int]:
 
 
 def taken(bind: str) -> bool:
-    """Whether something else listens on "host:port"."""
+    """Return True if something else listens on "host:port"."""
     host, _, port = bind.rpartition(":")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""How long callers wait, and for what."""
+"""Dashboard of callers' waiting times and their causes."""
 
 from grafana_foundation_sdk.builders import dashboard
 from parts import (

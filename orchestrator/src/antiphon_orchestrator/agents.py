@@ -25,7 +25,7 @@ class Example(BaseModel):
 
 
 class Phrases(BaseModel):
-    """What the agent says by itself: None is its language's own, "" nothing."""
+    """Phrases that the agent says of its own accord: None selects its language's default, "" disables the phrase."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,7 +75,7 @@ class Agent(BaseModel):
         return tools
 
     def prompt(self) -> list[dict[str, Any]]:
-        """What the model reads before every conversation, as OpenAI messages."""
+        """Return the messages that precede every conversation, in OpenAI format."""
         return [{"role": "system", "content": self.system_prompt}, *self.messages()]
 
     def messages(self) -> list[dict[str, Any]]:

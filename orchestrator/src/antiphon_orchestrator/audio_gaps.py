@@ -57,11 +57,11 @@ class IngressClock:
         self._heard_any = False
         self._lengths: deque[float] = deque([PIECE_S], maxlen=8)
         self._gap_at_s = -1e9
-        # Of what is missing, how much was put down to a slow clock: it is not late when it comes.
+        # Part of the missing audio that is attributed to clock drift: it does not count as late when it comes.
         self._forgiven_s = 0.0
         self._late_s = 0.0
         self._late_at_s = -1e9
-        # How late this process ran what was due, of late: halved every second.
+        # Recent scheduling delay of this process; it decays by half every second.
         self._held_up_s = 0.0
 
     def _advance(self, now_s: float) -> None:
@@ -130,7 +130,7 @@ class Backlog:
         self._policy = policy
         self._bytes_per_s = bytes_per_s
         self._waiting = bytearray()
-        # How far what was let out is ahead of `catch_up` times real time.
+        # Lead of the released audio over `catch_up` times real time.
         self._ahead_s = 0.0
         self._at_s = now_s
 

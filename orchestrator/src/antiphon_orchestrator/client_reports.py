@@ -1,15 +1,15 @@
-"""What callers' own software tells us about a call."""
+"""Reports about a call that callers' own software sends."""
 
 from typing import Any
 
-# Of a report: a caller who claims more is believed this much.
+# Upper bound of one report's count: callers' software is not trusted.
 MOST_UNDERRUNS = 1000
 
 
 def underruns(message: Any) -> int:
-    """How many gaps in the agent's speech a player reports with {"type": "antiphon.underruns", "count": N}.
+    """Return the number of playback gaps reported by {"type": "antiphon.underruns", "count": N}.
 
-    0 when the message is another one, or makes no sense.
+    At most MOST_UNDERRUNS; 0 for any other message, and for a malformed one.
     """
     if not isinstance(message, dict) or message.get("type") != "antiphon.underruns":
         return 0

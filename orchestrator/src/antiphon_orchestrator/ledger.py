@@ -34,7 +34,7 @@ class Ledger:
 
 
 def _fields(turn: Turn) -> dict[str, Any]:
-    """What a log line says of the turn to machines: nothing that was said."""
+    """Machine-readable fields of the turn's log line; they contain nothing that was said."""
     about: dict[str, Any] = {"turn_id": turn.turn_id, "trace_id": turn.trace_id, "outcome": turn.outcome}
     if turn.v2v_ms is not None:
         about |= {"v2v_ms": round(turn.v2v_ms, 1), "stages_ms": {n: round(ms, 1) for n, ms in turn.stage_ms.items()}}

@@ -1,28 +1,21 @@
 """Watches a session's frames and writes its turns' timelines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     ErrorFrame,
     Frame,
-    FunctionCallInProgressFrame,
-    FunctionCallResultFrame,
-    FunctionCallsStartedFrame,
     LLMContextAssistantTurnFrame,
-    LLMFullResponseEndFrame,
-    LLMFullResponseStartFrame,
-    LLMTextFrame,
     TranscriptionFrame,
-    TTSAudioRawFrame,
     UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
+from .answer_progress import AnswerProgress
 from .containment import Containment
 from .early import Early, Seen
 from .services.errors import breaks_answers
@@ -36,7 +29,6 @@ from .services.frames import (
     SpeechPausedFrame,
     TurnVerdictFrame,
 )
-from .services.tts import SEGMENT_MS
 from .timeline import Outcome, Turn, TurnListener
 
 MS = 1_000_000
@@ -44,22 +36,6 @@ MS = 1_000_000
 RESUME_NS = 1000 * MS
 # Speech that begins this soon after late audio is itself late.
 STALL_NS = 500 * MS
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far the open turn's answer has got: a tool makes it several responses of the model."""
-
-    generating: bool = False
-    has_text: bool = False
-    # Tools were called, and the model has not gone on since.
-    tool_due: bool = False
-    # Responses with text of which it is not yet remembered how much was heard.
-    texts_due: int = 0
-
-    @property
-    def over(self) -> bool:
-        return not (self.generating or self.tool_due or self.texts_due)
 
 
 class TimelineObserver(BaseObserver):
@@ -83,7 +59,7 @@ class TimelineObserver(BaseObserver):
         self._listener = listener
         self._next_id = 1
         self._turn: Turn | None = None
-        self._progress = _Progress()
+        self._progress = AnswerProgress()
         # Interrupted, and waiting for what of its answer was heard.
         self._interrupted: Turn | None = None
         self._agent_speaking = False
@@ -94,12 +70,10 @@ class TimelineObserver(BaseObserver):
         self._committed_ns = 0
         self._late_audio_ns: int | None = None
         self._awaiting_text = False
-        self._llm_start_ns = 0
-        self._tool_start_ns = 0
         self._early = Early()
-        # The newest speech that was taken for none.
+        # Frames of the latest speech that was dismissed as not a turn.
         self._dismissed: Seen = []
-        # Why a service that answers need no longer be asked, "" while all can be.
+        # Error of a service that can answer no more in this call, "" while all are usable.
         self._out_of_order = ""
 
     async def on_push_frame(self, data: FramePushed) -> None:
@@ -119,7 +93,7 @@ class TimelineObserver(BaseObserver):
         await self._on_agent(frame, now)
 
     async def _is_early(self, frame: Frame, now: int) -> bool:
-        """Whether it is not yet known if the frame counts. What does turn out to count is seen to first."""
+        """Return True while it is undecided if the frame counts. Frames found to count are handled first."""
         counted = self._early.counted(frame)
         if counted and isinstance(frame, UserStoppedSpeakingFrame) and self._turn:
             self._turn.speculated = True
@@ -196,7 +170,7 @@ class TimelineObserver(BaseObserver):
             self._turn = Turn(self._next_id, stalled=late_ns is not None and start_ns <= late_ns + STALL_NS)
             self._late_audio_ns, self._dismissed = None, []
             self._next_id += 1
-            self._progress = _Progress()
+            self._progress.begin()
             self._pauses.clear()
         if self._turn and self._turn.speech_end_ns is None:
             self._listener.begun(self._turn, start_ns)
@@ -206,7 +180,7 @@ class TimelineObserver(BaseObserver):
         if self._interrupted:
             await self._close(self._interrupted, "interrupted")
         self._interrupted = None
-        if turn.first_audio_ns is not None and not self._progress.over:
+        if turn.first_audio_ns is not None and not self._progress.is_over:
             self._interrupted = turn
         else:
             await self._close(turn, "unanswered" if self._awaiting_text else self._outcome(turn))
@@ -265,38 +239,15 @@ class TimelineObserver(BaseObserver):
         turn.span("asr", self._committed_ns, now)
 
     async def _on_model(self, frame: Frame, now: int) -> None:
-        turn, progress = self._turn, self._progress
+        turn = self._turn
         if isinstance(frame, ErrorFrame) and breaks_answers(frame):
             for_good = frame.processor is not None and not frame.processor.is_usable
             self._out_of_order = frame.error if for_good else self._out_of_order
         if turn is None or turn.speech_end_ns is None:
             return
+        if self._progress.note(turn, frame, now):
+            await self._settle(turn)
         match frame:
-            case LLMFullResponseStartFrame():
-                if progress.tool_due and not turn.reached("tts"):
-                    turn.stage("tool", now)
-                self._progress = _Progress(generating=True, texts_due=progress.texts_due)
-                turn.llm_calls += 1
-                self._llm_start_ns = now
-            case LLMTextFrame() if frame.text.strip() and progress.generating and not progress.has_text:
-                progress.has_text = True
-                if not turn.reached("tts"):
-                    turn.stage("llm", now)
-                turn.span("llm first token", self._llm_start_ns, now)
-            case FunctionCallsStartedFrame():
-                progress.tool_due = True
-                if not turn.reached("tts"):
-                    turn.stage("llm", now)
-                turn.tools += [call.function_name for call in frame.function_calls]
-            case FunctionCallInProgressFrame():
-                self._tool_start_ns = now
-            case FunctionCallResultFrame():
-                turn.span(f"tool {frame.function_name}", self._tool_start_ns, now)
-            case LLMFullResponseEndFrame() if progress.generating:
-                progress.generating = False
-                progress.texts_due += progress.has_text
-                turn.span("llm", self._llm_start_ns, now)
-                await self._settle(turn)
             case ErrorFrame() if turn.heard and breaks_answers(frame):
                 await self._broken(turn, frame.error)
             case AnswerOverdueFrame() if turn.heard:
@@ -313,11 +264,6 @@ class TimelineObserver(BaseObserver):
     async def _on_agent(self, frame: Frame, now: int) -> None:
         turn = self._turn
         match frame:
-            case TTSAudioRawFrame() if turn and turn.reached("llm") and not turn.reached("tts"):
-                worked_ns = round(frame.metadata.get(SEGMENT_MS, 0.0) * MS)
-                turn.stage("clause", now - worked_ns)
-                turn.stage("tts", now)
-                turn.span("tts first audio", now - worked_ns, now)
             case BotStartedSpeakingFrame():
                 self._agent_speaking, self._agent_start_ns = True, now
                 if turn and turn.reached("tts") and turn.first_audio_ns is None:
@@ -342,20 +288,20 @@ class TimelineObserver(BaseObserver):
             await self._close(turn, "interrupted")
         elif self._turn and self._turn.llm_calls:
             self._turn.answered = f"{self._turn.answered} {text}".strip()
-            self._progress.texts_due = max(0, self._progress.texts_due - 1)
+            self._progress.remember()
             await self._settle(self._turn)
 
     async def _settle(self, turn: Turn) -> None:
         """Closes the turn once nothing more of its answer can come."""
         audio_due = turn.reached("tts") and turn.first_audio_ns is None
-        if turn.llm_calls and self._progress.over and not self._agent_speaking and not audio_due:
+        if turn.llm_calls and self._progress.is_over and not self._agent_speaking and not audio_due:
             self._turn = None
             outcome = self._outcome(turn) if turn.first_audio_ns else "unanswered"
             await self._close(turn, outcome, waiting=outcome in ("failed", "unanswered"))
 
     def _outcome(self, turn: Turn) -> Outcome:
-        """Of a turn that ends now."""
-        if turn.first_audio_ns is None or not self._progress.over:
+        """Return the outcome of a turn that ends now."""
+        if turn.first_audio_ns is None or not self._progress.is_over:
             return "interrupted"
         if turn.error:
             return "failed"

@@ -56,7 +56,7 @@ ANSWER = (
 )
 # Frames by which an answer comes to count, or is withdrawn.
 TURN = (UserStartedSpeakingFrame, UserStoppedSpeakingFrame, EagerEndOfTurnCancelFrame, InterruptionFrame)
-# Of answers that do not count yet; the oldest go.
+# Limit of events held for undecided answers; the oldest are dropped.
 MOST_HELD = 10_000
 
 
@@ -83,7 +83,7 @@ class CountedEvents:
         self._turn_over = False
 
     def counting(self, data: FramePushed) -> list[FramePushed]:
-        """What clients may be told of now, in its order."""
+        """Return the events that clients may be told of now, in order."""
         frame = data.frame
         if isinstance(frame, LLMFullResponseStartFrame):
             self._begin(data.source, question_of(frame))

@@ -1,4 +1,4 @@
-"""What a process serves: the pools, the sessions and the app over them."""
+"""Assembly of a server process: the pools, the sessions and the app over them."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -80,7 +80,7 @@ def _metrics_bind(bind: str, worker: int | None) -> str:
 
 
 def server_config(app: Any, settings: Settings, **options: Any) -> uvicorn.Config:
-    """How HTTP is served."""
+    """Return the configuration of the HTTP server."""
     host, _, port = settings.bind.rpartition(":")
     return uvicorn.Config(
         app,

@@ -46,7 +46,7 @@ class Session:
     closing: "Closing | None" = None
     # Its transport's `audio_out_filter`.
     playout: Playout = field(default_factory=Playout)
-    # Through which its caller's messages come.
+    # Entry of the caller's messages.
     door: "Door | None" = None
 
     def end(self, by: Ending) -> None:

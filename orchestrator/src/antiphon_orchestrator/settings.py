@@ -14,7 +14,7 @@ BUILT_IN_AGENTS = Path(__file__).with_name("agents.yaml")
 
 
 class Settings(BaseSettings):
-    """Where the four services are, who may call, and how many at once."""
+    """Settings of the orchestrator: addresses of the four services, access control and limits."""
 
     model_config = SettingsConfigDict(env_prefix="ANTIPHON_ORCHESTRATOR_", frozen=True)
 

@@ -1,8 +1,8 @@
-"""What happened in each turn, on one clock.
+"""Timeline of each turn, on one clock.
 
-Times are milliseconds from the end of the caller's speech, on the pipeline's monotonic clock. `spans` are all that
-happened and may overlap; `stages` are the critical path, each beginning where the one before ended, so that they
-tile the voice-to-voice time exactly.
+Times are in ms from the end of the caller's speech, on the pipeline's monotonic clock. `spans` are all events of the
+turn and may overlap; `stages` are the critical path, each beginning where the one before ended, so that they tile the
+voice-to-voice time exactly.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -39,7 +39,7 @@ class Slowed:
 
     @property
     def usual_at_most_ms(self) -> float:
-        """What a turn may take and still be as fast as usual."""
+        """Longest latency in ms that still counts as usual."""
         return MUCH * self.usual_v2v_ms
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Turn:
     false_interruptions: int = 0
     # How far the caller's audio lagged when the turn was committed.
     audio_late_ms: float = 0.0
-    # Whether the line stalled within it: no latency can be told then.
+    # True if the line stalled during the turn, which then has no meaningful latency.
     stalled: bool = False
     trace_id: str = ""
     # What made it slower than usual, and the same for people.
@@ -95,7 +95,7 @@ class Turn:
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """How long each stage took: a turn with a tool has some of them twice."""
+        """Total time in ms of each stage; a turn with a tool has some of them twice."""
         took: dict[str, float] = {}
         for stage in self.stages:
             took[stage.name] = took.get(stage.name, 0.0) + (stage.end_ns - stage.start_ns) / 1e6
@@ -111,7 +111,7 @@ class Turn:
 
     @property
     def slow(self) -> bool:
-        """Whether it was much slower than is usual."""
+        """True if the turn was much slower than usual."""
         v2v_ms = self.v2v_ms
         return self.slowed_by is not None and v2v_ms is not None and v2v_ms > self.slowed_by.usual_at_most_ms
 

@@ -44,7 +44,7 @@ class TroubleObserver(BaseObserver):
         self._said = said
         self._containment = containment
         self._speech_end_ns: int | None = None
-        # Since when the caller waits for a sound of the agent, None while for none.
+        # Time since which the caller waits for audio of the agent, None while not waiting.
         self._waits_since_ns: int | None = None
         self._silenced = False
         self._heard_before = ""
@@ -74,7 +74,7 @@ class TroubleObserver(BaseObserver):
             case AnswerOwedFrame():
                 self._waits_since_ns = self._speech_end_ns or now_ns
             case UserStoppedSpeakingFrame() if self._silenced and self._waits_since_ns is None:
-                # It broke in without words: something is due all the same.
+                # The caller interrupted without words: a reply is due all the same.
                 self._waits_since_ns = self._speech_end_ns or now_ns
             case BotStartedSpeakingFrame():
                 self._check()

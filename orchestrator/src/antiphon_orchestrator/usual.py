@@ -1,4 +1,4 @@
-"""What turns usually take, and which stage made one slower than that."""
+"""Usual latencies of turns, and the stage that made a turn slower."""
 
 import statistics
 from collections import deque

@@ -89,13 +89,13 @@ def _calls(sessions: Sessions, gate: Gate) -> APIRouter:
 
     @router.get("/healthz")
     async def healthz() -> JSONResponse:
-        """Whether new calls are welcome; not so once the process has been told to stop."""
+        """Report readiness for new calls; 503 once the process has been told to stop."""
         status = "draining" if sessions.draining else "ok"
         return JSONResponse({"status": status, "sessions": sessions.active}, 503 if sessions.draining else 200)
 
     @router.get("/livez")
     async def livez() -> dict[str, object]:
-        """Whether the process runs at all, draining or not."""
+        """Report that the process is alive, draining or not."""
         return {"status": "ok"}
 
     return router

@@ -1,4 +1,4 @@
-"""What every backend must do, by the contract of asr.proto."""
+"""Conformance of every backend to the contract of asr.proto."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is evaluated, and what is not evaluated again: counted, on a transformer and on a hybrid that cannot go back."""
+"""Prompt tokens evaluated and reused: counted, on a transformer and on a hybrid that cannot be rewound."""
 
 import asyncio
 import random

@@ -203,7 +203,7 @@ async def test_a_slow_resolver_holds_nobody_up_beyond_the_total(dial, monkeypatc
 
 @pytest.fixture
 def names(monkeypatch):
-    """What names resolve to: a table that a test changes."""
+    """Name resolution table that a test can change."""
     table: dict[str, list[str]] = {}
 
     async def lookup(host, port, **_):

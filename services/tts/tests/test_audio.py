@@ -1,4 +1,4 @@
-"""What a caller gets of a model's samples does not depend on the pieces they came in."""
+"""The audio that a caller gets does not depend on the pieces that the model's samples came in."""
 
 import random
 

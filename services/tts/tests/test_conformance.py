@@ -1,4 +1,4 @@
-"""What every backend must do."""
+"""Conformance tests that every backend must pass."""
 
 import asyncio
 import random

@@ -28,7 +28,7 @@ LATE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """What callers of one process can say, plainly and with a hesitation, and what their line carries meanwhile."""
+    """Speech of one process's callers, with and without a hesitation, and the audio they send between questions."""
 
     plain: Sequence[Question]
     paused: Sequence[Question]
@@ -59,7 +59,7 @@ class _Asked:
     # It broke into the answer before: until when that was heard.
     broke_in: bool = False
     silent_s: float | None = None
-    # When the agent sounded since it was asked, or in the answer that it broke into.
+    # Stretches of the agent's audio since the question, or of the answer that the caller interrupted.
     heard: list[tuple[float, float]] = field(default_factory=list)
 
     def hears(self, first_s: float, last_s: float) -> None:
@@ -75,7 +75,7 @@ class _Asked:
         return max([self.end_s, *(last for _, last in self.heard)])
 
     def troubles(self, until_s: float) -> Troubles:
-        """What the caller suffered until then, by the analysis of recordings; in milliseconds of its own."""
+        """Find the turn's troubles up to `until_s`, as in a recording; times in ms from the start of the turn."""
         zero_s = min([self.began_s, *(first for first, _ in self.heard)])
         said, *agent = (
             Segment(round((first - zero_s) * 1000), round((last - zero_s) * 1000))

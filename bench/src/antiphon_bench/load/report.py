@@ -65,7 +65,7 @@ def print_loaded(loaded: Loaded, console: Console) -> None:
 
 
 def trouble_line(result: Score) -> str:
-    """How many turns had which trouble, whatever their latency was."""
+    """Format the number of turns with each kind of trouble, regardless of their latency."""
     found = [f"{kind.replace('_', ' ')} {count}" for kind, count in result.troubles.items() if count]
     if not found:
         return "no turn had dead air, a broken-off reply or silence after an interruption"

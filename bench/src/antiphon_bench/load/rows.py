@@ -1,4 +1,4 @@
-"""What is known of a turn and of a call when it is over, as it goes into the raw data."""
+"""Records of a finished turn and of a finished call, as written to the raw data."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class Outcome(StrEnum):
-    """How a turn went, as its caller saw it. Only answered ones have a latency; every other one counts as a time-out.
+    """Outcome of a turn as its caller saw it. Only answered turns have a latency; every other one counts as a time-out.
 
-    `wrong`: what was heard, or answered, does not belong to the question. `early`: the agent spoke before the caller
-    had finished. `dropped`: the line broke. `refused`: the call was not taken. `interrupted`: by this caller, as
-    planned: it counts when its answer had begun in time.
+    `wrong`: the transcript or the answer does not belong to the question. `early`: the agent spoke before the caller
+    had finished. `dropped`: the connection broke. `refused`: the call was not accepted. `interrupted`: by this caller,
+    as planned; counted if its answer had begun in time.
     """
 
     ANSWERED = "answered"

@@ -1,4 +1,4 @@
-"""What a load test says: percentiles over every turn of every caller, in which no failure can hide."""
+"""Score of a load test: percentiles over every turn of every caller, failures included."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Score:
 
 
 def latency_ms(row: TurnRow, timeout_s: float) -> float:
-    """What the turn counts as."""
+    """Return the latency in ms that a turn is scored with: its own if it went well, else the time-out."""
     if row.outcome in GOOD and row.v2v_ms is not None:
         return row.v2v_ms
     return timeout_s * 1000

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 from aiortc import RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.mediastreams import MediaStreamTrack
 from av import AudioFrame
 
 from ..wav import CALL_RATE_HZ
+from ..webrtc_media import ping, received
 from .caller import Caller
 from .material import TICK
 from .plan import Plan
@@ -21,14 +22,12 @@ from .rows import Outcome
 from .wire import audible
 
 OPEN_S = 10.0
-# The server takes a silent data channel for a hang-up.
-PING_S = 1.0
 # More than a second behind, the oldest frames are lost, as on a line that is too slow.
 MOST_WAITING = 50
 
 
 class _Microphone(MediaStreamTrack):
-    """What the caller says, handed to the connection at each tick."""
+    """Audio track of the caller, handed to the connection at each tick."""
 
     kind = "audio"
 
@@ -87,7 +86,7 @@ class WebRtcLine:
             self._caller.broken(Outcome.REFUSED, str(error) or type(error).__name__, time.monotonic())
             await connection.close()
             return
-        pinging = asyncio.create_task(self._ping(channel), name="ping")
+        pinging = asyncio.create_task(ping(channel), name="ping")
         try:
             await self._over.wait()
         finally:
@@ -111,21 +110,9 @@ class WebRtcLine:
             answer = answered.json()
             await connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
 
-    async def _ping(self, channel: Any) -> None:
-        while True:
-            if channel.readyState == "open":
-                channel.send(f"ping: {time.time_ns()}")
-            await asyncio.sleep(PING_S)
-
     async def _hear(self, track: Any) -> None:
-        while True:
-            try:
-                frame = await track.recv()
-            except MediaStreamError:
-                return
-            channels = len(frame.layout.channels)
-            samples = frame.to_ndarray().reshape(-1, channels).mean(axis=1) / 32768.0
-            if sound := audible(samples, frame.sample_rate, time.monotonic()):
+        async for samples, rate_hz in received(track):
+            if sound := audible(samples, rate_hz, time.monotonic()):
                 self._caller.hears(*sound)
 
     def _told(self, data: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the instruments are tested against: recordings of known edges, and an agent of known latency."""
+"""Fixtures for tests of the measuring tools: recordings with known edges, and an agent of known latency."""
 
 from .agent import KnownAgent, Manner, answering
 from .spoken import SpokenCall, voice, whispered

@@ -85,7 +85,7 @@ class Call:
     def session_id(self) -> str:
         return self.phone.session_id
 
-    # What the caller does.
+    # Actions of the caller
 
     async def ready(self, within_s: float = 8.0) -> bool:
         """Wait for the session."""
@@ -129,7 +129,7 @@ class Call:
             await asyncio.gather(self._ticking, return_exceptions=True)
         await self.phone.close()
 
-    # What the caller waits for.
+    # Waits
 
     async def speaks(self, within_s: float = 5.0, after_s: float | None = None) -> bool:
         """Wait until the agent is heard after `after_s`, which is now by default."""
@@ -175,7 +175,7 @@ class Call:
             await asyncio.sleep(TICK_S)
         return True
 
-    # What came of it.
+    # Results
 
     @property
     def last_heard_s(self) -> float:

@@ -89,8 +89,8 @@ def as_case(one: Combination) -> Case:
 
 def _most_calls(step: Step) -> int:
     """Model calls that the question of a step may cost: a gap in the words is heard as a pause, which may end it."""
-    gap_s = {"stall": STALLED_WORDS_S + step.gap_s, "lost": _lost_s(step), "bursts": _burst_ticks(step) * TICK_S}.get(step.gap, 0.0)
-    return 1 + (gap_s > HEARD_AS_PAUSE_S)
+    gaps_s = {"stall": STALLED_WORDS_S + step.gap_s, "lost": _lost_s(step), "bursts": _burst_ticks(step) * TICK_S}
+    return 1 + (gaps_s.get(step.gap, 0.0) > HEARD_AS_PAUSE_S)
 
 
 def _lost_s(step: Step) -> float:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 from aiortc import RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.mediastreams import MediaStreamTrack
 from av import AudioFrame
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -19,11 +19,11 @@ from websockets.exceptions import ConnectionClosed
 from ..caller import address
 from ..frames import AgentAudio, DropAudio, Message, decode, encode_message, frames_pb2
 from ..wav import CALL_RATE_HZ
+from ..webrtc_media import ping, received
 from .line import TICK, Frame
 
 OPEN_S = 10.0
 CLOSE_S = 1.0
-PING_S = 1.0
 # Frames that wait to be sent; the newest is lost when the server takes none.
 MOST_WAITING = 5000
 
@@ -178,7 +178,7 @@ class WebRtcPhone:
         if self._with_channel:
             self._channel = self._connection.createDataChannel("antiphon", ordered=True)
             self._channel.on("message", lambda data: _told(data, take))
-            self._tasks.append(asyncio.create_task(self._ping(), name="ping"))
+            self._tasks.append(asyncio.create_task(ping(self._channel), name="ping"))
 
         @self._connection.on("track")
         def on_track(track: Any) -> None:
@@ -215,22 +215,10 @@ class WebRtcPhone:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _ping(self) -> None:
-        while True:
-            if self._channel.readyState == "open":
-                self._channel.send(f"ping: {time.time_ns()}")
-            await asyncio.sleep(PING_S)
-
 
 async def _hear(track: Any, take: Take) -> None:
-    while True:
-        try:
-            frame = await track.recv()
-        except MediaStreamError:
-            return
-        channels = len(frame.layout.channels)
-        samples = (frame.to_ndarray().reshape(-1, channels).mean(axis=1) / 32768.0).astype(np.float32)
-        take(AgentAudio(samples, frame.sample_rate))
+    async for samples, rate_hz in received(track):
+        take(AgentAudio(samples.astype(np.float32), rate_hz))
 
 
 def _told(data: Any, take: Take) -> None:

@@ -34,7 +34,7 @@ class Row:
     requests: list[dict[str, Any]]
     load: float
     late_s: float = 0.0
-    # False: it was not run, or it crashed, so that it tells nothing of the product.
+    # False: it was not run or it crashed, so its result says nothing about the product.
     ran: bool = True
 
     @property

@@ -46,7 +46,7 @@ class AnswerWatch:
 
     def _forget(self) -> None:
         self._generating = self._responded = self._sounded = self._heard = self._broken = False
-        # Calls without a result, and whether the model has to go on after the last result.
+        # Tool calls without a result, and whether the model must respond again after the last one.
         self._tool_calls: set[str] = set()
         self._continues = False
 
@@ -114,7 +114,7 @@ class AnswerWatch:
             return None
         if self._heard:
             return self._end(Answer.MISSED if self._broken else Answer.GIVEN)
-        # One that has sounded and is not heard yet is on its way; one that has not begun, errors or the limit end.
+        # Audio that is not heard yet is still on its way. An answer that has not begun is ended by errors or the limit.
         return self._end(Answer.MISSED) if self._responded and not self._sounded else None
 
     def _end(self, how: Answer) -> Answer:

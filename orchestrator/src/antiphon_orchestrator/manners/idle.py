@@ -28,10 +28,10 @@ from ..services.frames import AnswerOverdueFrame
 
 
 class Silence:
-    """How long the line may now be silent before the caller is asked for, as frames tell it.
+    """Time that the line may be silent before the caller is prompted, derived from frames.
 
-    Nobody is waited for while the caller or the agent speaks. A response that is due has `answer_s` more, a tool call
-    `tool_s` more: neither can stop the clock for good.
+    No time-out runs while the caller or the agent speaks. A pending response adds `answer_s`, a tool call `tool_s`, so
+    that neither can stop the clock for good.
     """
 
     def __init__(self, idle_s: float, answer_s: float, tool_s: float) -> None:

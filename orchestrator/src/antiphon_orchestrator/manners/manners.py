@@ -10,9 +10,9 @@ MOST_PROMPTS = 2
 
 
 class Manners:
-    """Of one conversation. After an apology too many, or a prompt too many, the agent says goodbye and hangs up.
+    """Policy of one conversation: after too many apologies or prompts the agent says goodbye and hangs up.
 
-    Depends on nothing that measures: what it is told comes from the pipeline itself.
+    Independent of all instruments: its input comes from the pipeline itself.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ MOST_KEPT = 256
 
 
 class Occasion(StrEnum):
-    """When a phrase is said."""
+    """Occasion on which a phrase is said."""
 
     APOLOGY = "apology"
     FAREWELL = "farewell"
@@ -144,7 +144,7 @@ class PhraseBook:
 
 
 def lines_of(agent: Agent) -> dict[Occasion, Line]:
-    """What an agent has ready: its own phrases, its language's where it has none; those that are "" are not said."""
+    """Return the phrases of an agent: its own, else its language's defaults; those set to "" are left out."""
     own = agent.phrases.model_dump()
     texts = {o: default_phrase(o, agent.language) if own[o] is None else own[o] for o in Occasion}
     return {o: Line(text, agent.voice, agent.language) for o, text in texts.items() if text}

@@ -1,4 +1,4 @@
-"""Where phrases enter the pipeline."""
+"""Processor that inserts phrases into the pipeline."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -29,21 +29,10 @@ from .manners import Manners
 from .phrases import Line, Occasion, PhraseBook
 from .utterance import phrase_frames
 
-# Of a phrase that is not known and has to be spoken first.
+# Limit for synthesizing a phrase that is not in the book yet.
 LEARN_S = 3.0
 # The transport tells upstream when the agent is heard.
 HEARD = (BotStartedSpeakingFrame, BotStoppedSpeakingFrame)
-
-
-@dataclass
-class SayFrame(SystemFrame):
-    """The agent says one of its phrases, unless the caller speaks.
-
-    Parameters:
-        occasion: Which.
-    """
-
-    occasion: Occasion = Occasion.APOLOGY
 
 
 @dataclass
@@ -59,7 +48,7 @@ class ServiceFailedFrame(SystemFrame):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a tool may take before the caller is asked for a moment, and a turn until its answer is heard, in s."""
+    """Time limits in s: for a tool until the caller is asked to wait, and for a turn until its answer is heard."""
 
     tool_s: float = 1.5
     answer_s: float = 12.0
@@ -101,9 +90,6 @@ class Spokesman(FrameProcessor):
         await super().process_frame(frame, direction)
         if direction is FrameDirection.DOWNSTREAM:
             await self._note(frame)
-            if isinstance(frame, SayFrame):
-                await self._say_or_learn(frame.occasion)
-                return
             if isinstance(frame, ServiceFailedFrame):
                 await self._conclude(self._answers.failed(frame.error))
                 return

@@ -21,5 +21,5 @@ class RecordingOptions:
     folder: Path
     format: Format = "wav"
     on_error: Callable[[Reason], None] = lambda _reason: None
-    # Seconds, of which only differences count.
+    # In seconds; only differences are used.
     clock: Callable[[], float] = time.monotonic

@@ -49,7 +49,7 @@ class Recording:
         self._name = name
         self._options = options
         self._pending: deque[tuple[_Side, Chunk]] = deque()
-        # Of the bytes that were queued, the event loop counts in one, the thread in the other.
+        # One writer each, so no lock: the event loop counts the bytes queued, the thread those taken.
         self._queued_bytes = 0
         self._taken_bytes = 0
         self._dropped_s = 0.0

@@ -277,8 +277,10 @@ class AntiphonSTTService(GrpcErrors, STTService):
         else:
             self.confirm_finalize()
             await self.emit_stt_usage_metrics()
-            # Said here: Pipecat marks the first text after its requests only, when several were made before one came.
-            text = TranscriptionFrame(done.text, self._user_id, time_now_iso8601(), None, result=done, finalized=True)
+            # Pipecat marks only one text, when several were asked for before it came.
+            text = TranscriptionFrame(
+                done.text, self._user_id, time_now_iso8601(), None, result=done, finalized=not self._in_utterance
+            )
             await self._push_outcome(text)
             await self._handle_transcription(done.text, True)
         if self._renew_when_quiet and not self._user_speaking:

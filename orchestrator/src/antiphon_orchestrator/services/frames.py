@@ -38,12 +38,12 @@ class SpeechResumedFrame(SystemFrame):
 
 @dataclass
 class TurnVerdictFrame(SystemFrame):
-    """Whether the caller sounded finished after `silence_ms` of the pause at `sample`.
+    """Verdict on the end of the turn after `silence_ms` of the pause at `sample`.
 
     Parameters:
         probability: That the turn is over, 0 to 1.
         complete: The model's own decision.
-        compute_ms: What the verdict took on the server, its queue included.
+        compute_ms: Time that the verdict took on the server, including its queue.
     """
 
     sample: int = 0
@@ -55,10 +55,10 @@ class TurnVerdictFrame(SystemFrame):
 
 @dataclass
 class PauseTextFrame(SystemFrame):
-    """What the recognizer makes of the turn's words up to the pause at `sample`; more may follow.
+    """Transcript of the turn up to the pause at `sample`; more may follow.
 
     Parameters:
-        text: The whole turn's so far, "" when it heard no speech.
+        text: The whole turn's so far, "" if no speech was recognized.
     """
 
     sample: int = 0
@@ -118,10 +118,10 @@ class AgentSilencedFrame(SystemFrame):
 
 @dataclass
 class OverlapEndedFrame(SystemFrame):
-    """What the caller said while the agent spoke was not meant to stop it: the reply goes on, no turn has begun.
+    """End of overlapping speech that was not meant to stop the agent: the reply goes on, and no turn has begun.
 
     Parameters:
-        text: The words that were understood, "" when there were none.
+        text: The recognized words, "" if there were none.
     """
 
     text: str = ""

@@ -20,7 +20,7 @@ from .tts_reply import LOST, Reply
 
 @dataclass(slots=True)
 class _Part:
-    """What a reply has waiting, and the tasks that speak it, one after the other."""
+    """Pending text of a reply, and the tasks that synthesize it one after the other."""
 
     text: str = ""
     speaking: list[asyncio.Task[None]] = field(default_factory=list)
@@ -30,7 +30,7 @@ class _Part:
 
     @property
     def ahead_s(self) -> float:
-        """How much audio a listener still has who plays it as it comes."""
+        """Seconds of audio that a listener who plays it on arrival still has buffered."""
         return self.audio_s - (time.monotonic() - self.began_s) if self.began_s else 0.0
 
 

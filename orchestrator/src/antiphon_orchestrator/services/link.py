@@ -127,7 +127,7 @@ class Link:
         self._outbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=queue_size)
         self._stream: Stream | None = None
         self._avoid: tuple[str, ...] = ()
-        # Whether the stream has said anything.
+        # True once the stream has sent a response.
         self._heard = False
         # We wanted to leave this replica and found no other.
         self._last_resort = ""

@@ -69,7 +69,7 @@ class Withdrawals:
 
     @property
     def undecided(self) -> bool:
-        """Whether the answer that is under way may yet be withdrawn."""
+        """True while the answer in progress may still be withdrawn."""
         return self._asked is not None
 
     def is_stale(self, frame: Frame) -> bool:

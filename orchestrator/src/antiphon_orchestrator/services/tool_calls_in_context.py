@@ -22,7 +22,7 @@ class ToolSettlingAggregator(LLMAssistantAggregator):
     def __init__(self, context: LLMContext, **kwargs: Any) -> None:
         super().__init__(context, **kwargs)
         self._begun: set[str] = set()
-        # Of calls that have not begun here. Those whose task never ran stay, one for each at most.
+        # Cancellations that arrived before their call. Those of calls that never run stay, at most one per call.
         self._cancelled: dict[str, FunctionCallCancelFrame] = {}
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:

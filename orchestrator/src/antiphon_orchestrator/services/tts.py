@@ -55,7 +55,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
     remembered as far as it was heard. What waits while nothing is heard is soon spoken as it is.
     """
 
-    # None: what is spoken, and when, is told by others.
+    # None disables the flush of waiting text: a subclass decides what is spoken and when.
     _lull_s: float | None = LULL_S
 
     def __init__(
@@ -245,7 +245,7 @@ class AntiphonTTSService(GrpcErrors, TTSService):
         """Nothing: the service says what it speaks, as it was given."""
 
     async def _announce(self, said: list[tuple[str, float]], context_id: str) -> None:
-        """What the audio that comes next says: as one segment, and word for word."""
+        """Announce the text of the audio that comes next, as one segment and word by word."""
         if not said or not self.audio_context_available(context_id):
             return
         text = " ".join(word for word, _ in said)

@@ -42,12 +42,12 @@ class Reply:
     _chars: int = 0
     _text_came: asyncio.Event = field(default_factory=asyncio.Event)
     _told_all: asyncio.Event = field(default_factory=asyncio.Event)
-    # Since when text waits that may not be a segment, None when none does; and until when there is audio to be heard.
+    # Time since which text waits that is not yet a segment, None without any; and the playback end of received audio.
     _waits_since_s: float | None = None
     _heard_until_s: float = 0.0
-    # At the end of the word that is being written.
+    # A flush is sent at the end of the word that is being written.
     _flush_wanted: bool = False
-    # Flushes what the model has left lying.
+    # Flushes text that waits while the model sends nothing.
     flushing: asyncio.Task[None] | None = None
 
     async def opened(self) -> Stream:

@@ -49,7 +49,7 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
         self._playout = playout
         self._in_turn = False
         self._has_words = False
-        # Why the turn's text could not be had.
+        # Error for which the turn has no text.
         self._text_error = ""
         self._answering = False
         self._agent_speaking = False

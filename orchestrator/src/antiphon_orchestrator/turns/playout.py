@@ -76,12 +76,12 @@ class Playout(BaseAudioFilter):
 
     @property
     def said(self) -> str:
-        """What of the reply has been heard."""
+        """Part of the reply that has been heard."""
         return " ".join(self._said)
 
     @property
     def left_ms(self) -> float | None:
-        """How much of the reply is still to be heard, None while it is being made."""
+        """Remaining audio of the reply in ms, None while it is being generated."""
         return self._left_bytes * 1000 / (BYTES_PER_SAMPLE * self._rate_hz) if self._ended else None
 
     def keep_floor(self) -> None:

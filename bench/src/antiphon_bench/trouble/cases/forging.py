@@ -62,6 +62,15 @@ def message_types() -> list[str]:
     )
 
 
+async def _ask_once(trial: Trial, call: Call) -> None:
+    """A question has its answer, and is the only turn of the call."""
+    await call.say(beep(), ANSWER)
+    await call.reply()
+    turns = await call.until_turns()
+    if len(turns) != 1:
+        trial.forged(f"{len(turns)} turns for one question")
+
+
 async def _refused(trial: Trial, call: Call, kind: str) -> None:
     """The message is answered by an error, and a question after it as if it had not come."""
     call.tell(READY)
@@ -73,11 +82,7 @@ async def _refused(trial: Trial, call: Call, kind: str) -> None:
     asked = len(trial.requests)
     if asked:
         trial.forged(f"{kind} has the model answer, without a question")
-    await call.say(beep(), ANSWER)
-    await call.reply()
-    turns = await call.until_turns()
-    if len(turns) != 1:
-        trial.forged(f"{len(turns)} turns for one question")
+    await _ask_once(trial, call)
     trial.expect_genuine(QUESTIONS, ())
 
 
@@ -111,11 +116,7 @@ async def every_message_type(trial: Trial) -> None:
         await call.sleep(1.0)
         if trial.requests:
             trial.forged("a message has the model answer, without a question")
-        await call.say(beep(), ANSWER)
-        await call.reply()
-        turns = await call.until_turns()
-    if len(turns) != 1:
-        trial.forged(f"{len(turns)} turns for one question")
+        await _ask_once(trial, call)
     trial.expect_genuine(QUESTIONS, ())
 
 

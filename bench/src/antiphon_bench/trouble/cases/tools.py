@@ -11,6 +11,21 @@ BOOK = Reply(tool="book", arguments='{"item": "train"}')
 ALL = {"tools": ["get_time", "book", "broken", "forever", "no_result"]}
 
 
+def _expect_finished(trial: Trial) -> None:
+    left = unfinished_tools(trial.context)
+    trial.expect(left == 0, f"{left} tool calls stay IN_PROGRESS in the context")
+
+
+async def _misses_deadline(trial: Trial, tool: str) -> None:
+    """The tool gives no result: the model is told so, and answers."""
+    trial.play(Reply(tool=tool), Reply(ANSWER))
+    async with trial.call() as call:
+        await call.say(beep(), "")
+        await call.reply(4.0)
+        trial.expect(await call.until(lambda: len(trial.requests) > 1, 5.0), "the model is not told of the deadline")
+        await call.quiet(1.0)
+
+
 async def _recovers(trial: Trial, *replies: Reply, within_s: float = 5.0) -> None:
     """The caller asks, hears something, and asks again: nothing may be left running."""
     trial.play(*replies, Reply(ANSWER))
@@ -19,8 +34,7 @@ async def _recovers(trial: Trial, *replies: Reply, within_s: float = 5.0) -> Non
         await call.reply(within_s)
         await call.say(beep(), ANSWER)
         await call.reply()
-    left = unfinished_tools(trial.context)
-    trial.expect(left == 0, f"{left} tool calls stay IN_PROGRESS in the context")
+    _expect_finished(trial)
 
 
 def _case(name: str, row: str, group: str, *replies: Reply) -> None:
@@ -39,25 +53,14 @@ _case("tool_fails", "17", GROUP, Reply(tool="broken"), Reply("The database is do
 @case("18", GROUP, "the model goes on with an error after the deadline", agent={**ALL, "tool_timeout_s": 3.0})
 async def tool_without_result(trial: Trial) -> None:
     """A tool that returns and never calls back."""
-    trial.play(Reply(tool="no_result"), Reply(ANSWER))
-    async with trial.call() as call:
-        await call.say(beep(), "")
-        await call.reply(4.0)
-        trial.expect(await call.until(lambda: len(trial.requests) > 1, 5.0), "the model is not told of the deadline")
-        await call.quiet(1.0)
-    left = unfinished_tools(trial.context)
-    trial.expect(left == 0, f"{left} tool calls stay IN_PROGRESS in the context")
+    await _misses_deadline(trial, "no_result")
+    _expect_finished(trial)
 
 
 @case("18", GROUP, "the model goes on with an error after the deadline", agent={**ALL, "tool_timeout_s": 3.0})
 async def tool_hangs(trial: Trial) -> None:
     """A tool that never returns."""
-    trial.play(Reply(tool="forever"), Reply(ANSWER))
-    async with trial.call() as call:
-        await call.say(beep(), "")
-        await call.reply(4.0)
-        trial.expect(await call.until(lambda: len(trial.requests) > 1, 5.0), "the model is not told of the deadline")
-        await call.quiet(1.0)
+    await _misses_deadline(trial, "forever")
 
 
 @case("14", GROUP, "no tool stays IN_PROGRESS", agent=ALL)
@@ -75,8 +78,7 @@ async def words_before_tool_interrupted(trial: Trial) -> None:
         await call.reply()
         await call.say(beep(), "")
         await call.reply()
-    left = unfinished_tools(trial.context)
-    trial.expect(left == 0, f"{left} tool calls stay IN_PROGRESS in the context")
+    _expect_finished(trial)
 
 
 @case("15", "24.2", "the booking goes on, is made once and is known", agent=ALL, limit_s=25.0)

@@ -27,7 +27,7 @@ class Finisher:
 
     @property
     def silent(self) -> int:
-        """How many of the samples so far are not passed on, or not yet."""
+        """Number of samples so far that are dropped or held back."""
         return self.dropped if self._held is None else len(self._held)
 
     def push(self, samples: Samples) -> bytes:
@@ -35,11 +35,11 @@ class Finisher:
         return self._pcm(self._trimmed(samples), last=False)
 
     def finish(self) -> bytes:
-        """What was held back. Of a segment without any sound nothing is left."""
+        """Return the audio held back. Nothing is left of a segment without any sound."""
         return self._pcm(np.zeros(0, np.float32), last=True)
 
     def place(self, sample: float) -> int:
-        """Where a sample of the model's, counted from the segment's first, is in what comes out."""
+        """Map a sample index in the model's output of the segment to its index in the returned audio."""
         return int(max(0.0, sample - self.dropped) * self._scale)
 
     def _trimmed(self, samples: Samples) -> Samples:

@@ -69,7 +69,7 @@ def text_without_loops(samples: Samples, decode: Decode, depth: int = DEPTH) -> 
 
 
 def _is_said(samples: Samples, words: list[str], repeat: Repeat, decode: Decode, depth: int) -> bool | None:
-    """Whether both parts of the clip, cut between two copies, have their copies; None when `decode` gave up."""
+    """Return True if both halves, cut between two copies, contain their copies; None if `decode` gave up."""
     middle = repeat.start + repeat.length * max(1, repeat.copies // 2)
     cut = _gap_near(samples, middle / len(words))
     parts = samples[:cut], samples[cut:]
