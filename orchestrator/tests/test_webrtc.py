@@ -13,6 +13,10 @@ from antiphon_orchestrator import connection as connection_module
 from antiphon_orchestrator.connection import CallerConnection, CallerRequests
 from antiphon_orchestrator.started_calls import MAX_STARTED
 from antiphon_orchestrator.webrtc import MAX_BODY_BYTES
+from antiphon_runtime.testing import ManualTimers, manual_timers
+
+# Fired by the test.
+OFFER_WITHIN_S = 2000.0
 
 
 @asynccontextmanager
@@ -213,28 +217,49 @@ async def test_a_call_that_is_not_offered_in_time_is_forgotten_and_counted() -> 
 
 
 async def test_an_offer_that_fails_leaves_the_call_the_rest_of_its_time_and_no_more() -> None:
-    async with web(offer_within_s=1.0) as at:
-        path = await started(at)
-        assert (await refused(at, path, json={"type": "offer", "sdp": "nonsense"}))[0] == 400
-        assert limits(at, "offer") == 0
-        await settles(lambda: limits(at, "offer") == 1)
+    with manual_timers() as timers:
+        async with web(offer_within_s=OFFER_WITHIN_S) as at, caller() as (_, offer):
+            path = await started(at)
+            (first,) = timers.running
+            assert (await refused(at, path, json={"type": "offer", "sdp": "nonsense"}))[0] == 400
+            assert timers.running == [first]
+            assert (await refused(at, path, json={**offer, "sdp": bare(offer)}))[0] == 400
+            (rest,) = timers.running
+            assert rest is not first and rest.handle.when() == first.handle.when()
+            assert limits(at, "offer") == 0
+            timers.fire()
+            assert limits(at, "offer") == 1 and not timers.running
+            assert (await refused(at, path, json=offer))[0] == 404
 
 
 async def test_an_offer_that_never_becomes_a_connection_gives_its_place_back() -> None:
-    async with web(offer_within_s=1.0) as at, caller() as (_, offer):
-        assert (await at.http.post(await started(at), json=offer)).status_code == 200  # the answer is not read
-        await settles(lambda: at.sessions.active == 1)
-        await settles(lambda: at.sessions.active == 0)
-        assert limits(at, "offer") == 1 and at.sample("antiphon_sessions_ended_total", reason="caller") == 1
+    with manual_timers() as timers:
+        async with web(offer_within_s=OFFER_WITHIN_S) as at, caller() as (_, offer):
+            assert (await at.http.post(await started(at), json=offer)).status_code == 200  # the answer is not read
+            await settles(lambda: at.sessions.active == 1)
+            assert limits(at, "offer") == 0
+            timers.fire()
+            await settles(lambda: at.sessions.active == 0)
+            assert limits(at, "offer") == 1 and at.sample("antiphon_sessions_ended_total", reason="caller") == 1
 
 
 async def test_a_connected_call_has_no_such_limit() -> None:
-    async with web(offer_within_s=3.0) as at, caller() as (peer, offer):
-        answer = (await at.http.post(await started(at), json=offer)).json()
-        await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
-        await settles(lambda: peer.connectionState == "connected")
-        await asyncio.sleep(3.2)
-        assert at.sessions.active == 1 and limits(at, "offer") == 0
+    with manual_timers() as timers:
+        async with web(offer_within_s=OFFER_WITHIN_S) as at, caller() as (peer, offer):
+            path, pc_id = await connect(at, peer, offer)
+            await connected(timers)
+            timers.fire()
+            assert limits(at, "offer") == 0 and not timers.running
+            patch = {"pc_id": pc_id, "candidates": []}
+            assert (await at.http.patch(path, json=patch)).status_code == 200
+            assert at.sessions.active == 1
+
+
+async def connected(timers: ManualTimers) -> None:
+    """Returns when the connection that the running timer is about is made, as the server sees it."""
+    (timer,) = timers.running
+    _, connection = timer.args
+    await settles(lambda: connection.pc.connectionState == "connected")
 
 
 async def test_too_many_started_calls_are_counted() -> None:
@@ -260,7 +285,16 @@ async def connect(at: Web, peer: RTCPeerConnection, offer: dict[str, str]) -> tu
     return path, answer["pc_id"]
 
 
-async def test_of_two_offers_at_once_one_is_answered_and_its_candidates_are_taken() -> None:
+async def test_of_two_offers_at_once_one_is_answered_and_its_candidates_are_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both, initialize = asyncio.Barrier(2), CallerConnection.initialize
+
+    async def initialize_together(connection: CallerConnection, **offer: str) -> None:
+        await both.wait()
+        await initialize(connection, **offer)
+
+    monkeypatch.setattr(CallerConnection, "initialize", initialize_together)
     async with web() as at, caller() as (_, offer), caller() as (_, another):
         path = await started(at)
         responses = await asyncio.gather(*(at.http.post(path, json=body) for body in (offer, another)))
@@ -333,13 +367,21 @@ async def test_a_connection_that_cannot_be_made_or_made_anew_is_closed_and_forgo
 
 
 async def test_a_restart_that_never_becomes_a_connection_has_its_time_too() -> None:
-    async with web(offer_within_s=2.0) as at, caller() as (peer, offer), caller() as (_, again):
-        path, pc_id = await connect(at, peer, offer)
-        await asyncio.sleep(2.2)  # the first connection's time is over
-        body = {**again, "pc_id": pc_id, "restart_pc": True}
-        assert (await at.http.post(path, json=body)).status_code == 200  # the answer is not read
-        assert (at.sessions.active, limits(at, "offer")) == (1, 0)
-        await settles(lambda: limits(at, "offer") == 1 and at.sessions.active == 0)
+    with manual_timers() as timers:
+        async with (
+            web(offer_within_s=OFFER_WITHIN_S) as at,
+            caller() as (peer, offer),
+            caller() as (_, again),
+        ):
+            path, pc_id = await connect(at, peer, offer)
+            await connected(timers)
+            timers.fire()  # the first connection's time is over
+            body = {**again, "pc_id": pc_id, "restart_pc": True}
+            assert (await at.http.post(path, json=body)).status_code == 200  # the answer is not read
+            assert (at.sessions.active, limits(at, "offer")) == (1, 0)
+            assert timers.lengths_s == [OFFER_WITHIN_S]
+            timers.fire()
+            await settles(lambda: limits(at, "offer") == 1 and at.sessions.active == 0)
 
 
 async def test_a_message_that_cannot_be_taken_is_not_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
