@@ -51,15 +51,6 @@ async def test_an_interrupted_agent_is_silent_soon_and_remembers_what_was_heard(
 
     assert [turn.outcome for turn in call.turns] == ["interrupted"] * 3 + ["answered"]
     room, stops_ms = room_ms(call), [turn.barge_in_ms for turn in call.turns[1:]]
-    print(
-        "DATA",
-        "late",
-        call.line.late_ms,
-        "stops",
-        stops_ms,
-        "reported",
-        [turn.reports[-1]["barge_in_ms"] for turn in call.turns],
-    )
     assert all(ms is not None and 0 <= ms <= SILENT_WITHIN_MS + room for ms in stops_ms), (stops_ms, room)
 
     # On the server's clock the agent falls silent sooner than it is heard to.

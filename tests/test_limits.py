@@ -17,11 +17,16 @@ import antiphon_llm.backends.stub as llm_stub
 from antiphon_llm.backends import Done, Event, Reason, Text, Usage
 from antiphon_orchestrator import tools
 from antiphon_orchestrator.agents import Agent, Phrases
+from antiphon_orchestrator.manners import closing
+from antiphon_runtime.testing import manual_timers
 from antiphon_tts.backends.stub import word_ms
 
 PROMPT, GOODBYE, TIME_UP, APOLOGY = "Still there?", "Bye.", "Our time is over.", "So sorry."
 PHRASES = Phrases(apology=APOLOGY, farewell="", filler="", prompt=PROMPT, goodbye=GOODBYE, time_up=TIME_UP)
 EVE = AVA.model_copy(update={"phrases": PHRASES})
+PHRASE_COUNT = 4  # each is one Synthesize
+LONG_S = 2000  # its timer is fired by the test
+SOME_FRAMES = 50  # of audio: the first words of an answer
 TIME_UP_MS = sum(word_ms(word) for word in TIME_UP.split())
 
 
@@ -84,13 +89,18 @@ async def test_at_its_limit_a_call_ends_with_a_phrase_that_is_heard_to_its_end(l
 
 async def test_an_agent_that_speaks_at_that_moment_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_LLM_STUB__SCRIPT", "word " * 90)  # half a minute
-    async with calling(max_call_s=6.0) as (at, caller, context):
-        await caller.say(speech() + silence(1.0))
-        await caller.until_audio()
-        await until_hung_up(caller, silence(0.1))
-        await until(at.idle)
-        first, last = said(context)
-        assert 0 < first.count("word") < 60 and last == TIME_UP
+    monkeypatch.setattr(closing, "READY_BEFORE_S", LONG_S)  # one timer, from the call's beginning to its end
+    with manual_timers() as timers:
+        async with calling(max_call_s=LONG_S) as (at, caller, context):
+            await until(lambda: at.rpcs("tts", "ok") == PHRASE_COUNT)
+            await caller.say(speech() + silence(1.0))
+            for _ in range(SOME_FRAMES):
+                await caller.until_audio()
+            timers.fire()
+            await until_hung_up(caller, silence(0.1))
+            await until(at.idle)
+            first, last = said(context)
+            assert 0 < first.count("word") < 60 and last == TIME_UP
 
 
 async def test_a_voice_that_is_down_does_not_keep_the_call() -> None:
@@ -108,11 +118,17 @@ async def test_a_voice_that_is_down_does_not_keep_the_call() -> None:
 
 
 async def test_a_caller_who_never_speaks_nor_sends_is_asked_for_without_a_greeting_and_then_left() -> None:
-    async with calling(idle_after_s=1.5) as (at, caller, context):
-        await caller.hung_up_on()
-        await until(at.idle)
-        assert said(context) == [PROMPT, PROMPT, GOODBYE] and limit(at, "silent_caller") == 1
-        assert at.sample("antiphon_sessions_ended_total", reason="agent") == 1
+    with manual_timers() as timers:
+        async with calling(idle_after_s=LONG_S) as (at, caller, context):
+            await until(lambda: at.rpcs("tts", "ok") == PHRASE_COUNT - 1)  # TIME_UP is learned later
+            over = asyncio.create_task(caller.hung_up_on(), name="hear")
+            for asked_before in range(3):
+                await until(lambda n=asked_before: len(said(context)) == n and timers.lengths_s == [LONG_S])
+                timers.fire()
+            await over
+            await until(at.idle)
+            assert said(context) == [PROMPT, PROMPT, GOODBYE] and limit(at, "silent_caller") == 1
+            assert at.sample("antiphon_sessions_ended_total", reason="agent") == 1
 
 
 async def test_0_turns_the_prompts_off() -> None:

@@ -16,12 +16,14 @@ import antiphon_llm.backends.stub as llm_stub
 from antiphon_orchestrator import tools
 from antiphon_orchestrator.agents import Agent, Phrases
 from antiphon_runtime.latency import Latency
+from antiphon_runtime.testing import manual_timers
 
 APOLOGY, FAREWELL, PROMPT, GOODBYE, FILLER = "So sorry.", "I must go.", "Still there?", "Bye.", "Moment."
 EVE = AVA.model_copy(
     update={"phrases": Phrases(apology=APOLOGY, farewell=FAREWELL, prompt=PROMPT, goodbye=GOODBYE, filler=FILLER)}
 )
 QUIET_MS = 400
+LONG_S = 2000  # its timer is fired by the test
 
 
 class Said:
@@ -106,12 +108,17 @@ async def test_a_model_that_hangs_is_given_up_and_apologized_for(monkeypatch: py
         assert said.now() == [APOLOGY]
 
 
-async def test_a_silent_caller_is_asked_for_twice_and_then_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with calling(EVE.model_copy(update={"idle_after_s": 1.5})) as (at, caller, said):
-        assert (await caller.turn())["outcome"] == "answered"
-        await caller.hung_up_on()
-        await until(at.idle)
-        assert said.now() == ["I heard: Hello there.", PROMPT, PROMPT, GOODBYE]
+async def test_a_silent_caller_is_asked_for_twice_and_then_left() -> None:
+    with manual_timers() as timers:
+        async with calling(EVE.model_copy(update={"idle_after_s": LONG_S})) as (at, caller, said):
+            assert (await caller.turn())["outcome"] == "answered"
+            over = asyncio.create_task(caller.hung_up_on(), name="hear")
+            for asked_before in range(3):
+                await until(lambda n=asked_before: len(said.now()) == 1 + n and timers.lengths_s == [LONG_S])
+                timers.fire()
+            await over
+            await until(at.idle)
+            assert said.now() == ["I heard: Hello there.", PROMPT, PROMPT, GOODBYE]
 
 
 async def test_a_tool_that_takes_long_is_bridged_by_a_filler(monkeypatch: pytest.MonkeyPatch) -> None:

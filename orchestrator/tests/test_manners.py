@@ -1,7 +1,7 @@
 """Phrases that an agent says without being asked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,15 +21,20 @@ from pipecat.frames.frames import (
 )
 
 from antiphon_orchestrator.agents import Agent, Phrases
+from antiphon_orchestrator.manners import spokesman
 from antiphon_orchestrator.manners.manners import MOST_FAILURES, MOST_PROMPTS, Manners
 from antiphon_orchestrator.manners.phrases import DEFAULTS, Line, Occasion, PhraseBook, lines_of
 from antiphon_orchestrator.manners.spokesman import Patience, Spokesman
 from antiphon_orchestrator.services.frames import AnswerOverdueFrame, AnswerOwedFrame
 from antiphon_orchestrator.turns.reply_gate import ReplyGate
+from antiphon_runtime.testing import manual_timers
 from antiphon_tts.backends.stub import word_ms
 
 LINES = {Occasion.APOLOGY: Line("So sorry."), Occasion.FILLER: Line("Moment.")}
 NEVER = Patience(60, 60)
+# Fired by the test.
+FILLER_S, ANSWER_S = 1500, 2500
+BY_HAND = Patience(FILLER_S, ANSWER_S)
 
 
 # When.
@@ -173,11 +178,19 @@ async def test_it_does_not_speak_over_the_caller_nor_says_what_it_has_not_been_g
         assert words(at) == ["Moment."]
 
 
-async def test_a_phrase_that_has_to_be_learned_first_holds_nothing_up_and_is_said_before_the_end() -> None:
-    # Dialling takes longer than anybody waits.
-    async with dialled("tts", NOWHERE) as voices, bot(Spokesman(PhraseBook(voices), LINES, NEVER, never)) as at:
-        await at.send(lost(), InterruptionFrame())
-        async with asyncio.timeout(1):
+async def test_a_phrase_that_has_to_be_learned_first_holds_nothing_up_and_is_said_before_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Learning(PhraseBook):
+        """Never comes to know a phrase."""
+
+        async def learn(self, _: Iterable[Line]) -> None:
+            await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spokesman, "LEARN_S", 600.0)
+        async with dialled("tts", NOWHERE) as voices, bot(Spokesman(Learning(voices), LINES, NEVER, never)) as at:
+            await at.send(lost(), InterruptionFrame())
             await at.down.until(InterruptionFrame)
     async with speaking() as at:
         await at.send(lost())
@@ -187,24 +200,38 @@ async def test_a_phrase_that_has_to_be_learned_first_holds_nothing_up_and_is_sai
 
 
 async def test_a_slow_tool_gets_one_filler_and_a_fast_one_none() -> None:
-    async with speaking(Patience(0.5, 600)) as at:
-        await at.send(call(1), result(1))
-        await at.down.until(FunctionCallResultFrame)
-        await asyncio.sleep(0.6)
-        assert not words(at)
-        await at.send(call(2), call(3))
-        await at.down.until(TTSTextFrame)
-        await asyncio.sleep(0.6)
-        assert words(at) == ["Moment."]
+    with manual_timers() as timers:
+        async with speaking(BY_HAND) as at:
+            await at.send(call(1))
+            await settles(lambda: timers.lengths_s == [FILLER_S])
+            await at.send(result(1))
+            await at.down.until(FunctionCallResultFrame)
+            assert not timers.running and not words(at)
+            await at.send(call(2), call(3))
+            await at.down.until(FunctionCallInProgressFrame, 3)
+            await settles(lambda: timers.running)
+            assert timers.lengths_s == [FILLER_S]
+            timers.fire()
+            await at.down.until(TTSTextFrame)
+            await at.send(result(2), result(3))
+            await at.down.until(FunctionCallResultFrame, 3)
+            assert not timers.running and words(at) == ["Moment."]
 
 
 async def test_a_filler_ends_with_the_tool_or_an_interruption() -> None:
-    async with speaking(Patience(0.5, 600)) as at:
-        await at.send(call(1), call(2), result(1), result(2), call(3))
-        await at.down.until(FunctionCallInProgressFrame, 3)
-        await at.send(InterruptionFrame())
-        await asyncio.sleep(0.6)
-        assert not words(at)
+    with manual_timers() as timers:
+        async with speaking(BY_HAND) as at:
+            await at.send(call(1), call(2), result(1))
+            await at.down.until(FunctionCallResultFrame)
+            await settles(lambda: timers.lengths_s == [FILLER_S])
+            await at.send(result(2))
+            await at.down.until(FunctionCallResultFrame, 2)
+            assert not timers.running
+            await at.send(call(3))
+            await settles(lambda: timers.lengths_s == [FILLER_S])
+            await at.send(InterruptionFrame())
+            await at.down.until(InterruptionFrame)
+            assert not timers.running and not words(at)
 
 
 async def test_an_answer_that_does_not_come_is_given_up() -> None:
@@ -217,33 +244,43 @@ async def test_an_answer_that_does_not_come_is_given_up() -> None:
 
 @pytest.mark.parametrize("sign", ["heard", "interrupted"])
 async def test_an_answer_that_is_heard_or_interrupted_is_not_given_up(sign: str) -> None:
-    async with speaking(Patience(600, 0.5)) as at:
-        await at.send(AnswerOwedFrame())
-        await at.down.until(AnswerOwedFrame)
-        if sign == "heard":
-            await at.send_up(BotStartedSpeakingFrame())
-        else:
-            await at.send(InterruptionFrame())
-        await asyncio.sleep(0.6)
-        assert not at.down.of(AnswerOverdueFrame)
+    with manual_timers() as timers:
+        async with speaking(BY_HAND) as at:
+            await at.send(AnswerOwedFrame())
+            await settles(lambda: timers.lengths_s == [ANSWER_S])
+            if sign == "heard":
+                await at.send_up(BotStartedSpeakingFrame())
+                await at.up.until(BotStartedSpeakingFrame)
+            else:
+                await at.send(InterruptionFrame())
+                await at.down.until(InterruptionFrame)
+            assert not timers.running and not at.down.of(AnswerOverdueFrame)
 
 
 async def test_an_answer_that_stalls_after_its_first_sound_is_given_up_too() -> None:
-    async with speaking(Patience(600, 0.5)) as at:
-        await at.send(AnswerOwedFrame(), LLMFullResponseStartFrame(), TTSAudioRawFrame(bytes(960), 24_000, 1))
-        await at.down.until(TTSAudioRawFrame)
-        await at.send_up(BotStartedSpeakingFrame())
-        await at.send_up(BotStoppedSpeakingFrame())
-        await at.down.until(AnswerOverdueFrame)
-        await settles(lambda: words(at) == ["So", "sorry."])
+    with manual_timers() as timers:
+        async with speaking(BY_HAND) as at:
+            await at.send(AnswerOwedFrame(), LLMFullResponseStartFrame(), TTSAudioRawFrame(bytes(960), 24_000, 1))
+            await at.down.until(TTSAudioRawFrame)
+            await at.send_up(BotStartedSpeakingFrame())
+            await at.up.until(BotStartedSpeakingFrame)
+            assert not timers.running
+            await at.send_up(BotStoppedSpeakingFrame())
+            await settles(lambda: timers.lengths_s == [ANSWER_S])
+            timers.fire()
+            await at.down.until(AnswerOverdueFrame)
+            await settles(lambda: words(at) == ["So", "sorry."])
 
 
 async def test_a_tools_time_is_not_the_answers() -> None:
-    async with speaking(Patience(600, 0.5)) as at:
-        await at.send(AnswerOwedFrame())
-        await at.down.until(AnswerOwedFrame)
-        await at.send(call(1))
-        await asyncio.sleep(0.6)
-        assert not at.down.of(AnswerOverdueFrame)
-        await at.send(result(1))
-        await settles(lambda: at.down.of(AnswerOverdueFrame))
+    with manual_timers() as timers:
+        async with speaking(BY_HAND) as at:
+            await at.send(AnswerOwedFrame())
+            await settles(lambda: timers.lengths_s == [ANSWER_S])
+            await at.send(call(1))
+            await settles(lambda: timers.lengths_s == [FILLER_S])
+            assert not at.down.of(AnswerOverdueFrame)
+            await at.send(result(1))
+            await settles(lambda: timers.lengths_s == [ANSWER_S])
+            timers.fire()
+            await at.down.until(AnswerOverdueFrame)

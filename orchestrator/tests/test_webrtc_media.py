@@ -2,8 +2,8 @@
 
 import pytest
 from aiortc import RTCPeerConnection
-from test_webrtc import refused, started
 from web import web
+from webrtc_caller import refused, started
 
 
 async def offered(*kinds: str) -> str:

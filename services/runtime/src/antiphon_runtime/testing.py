@@ -1,7 +1,9 @@
-"""A real service on a free port, for tests of any package."""
+"""A real service on a free port, and timers that a test fires, for tests of any package."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,3 +51,74 @@ async def collect(call: Any) -> tuple[list[Any], grpc.aio.AioRpcError | None]:
     except grpc.aio.AioRpcError as error:
         return events, error
     return events, None
+
+
+# Timers of such lengths are fired by the test. Nothing has them by default.
+MANUAL_S = (1000.0, 3000.0)
+
+
+@dataclass(frozen=True)
+class ManualTimer:
+    """A timer of the event loop: its handle, what it calls, and the time from when it was set, in s."""
+
+    handle: asyncio.TimerHandle
+    callback: Callable[..., object]
+    args: tuple[Any, ...]
+    context: contextvars.Context | None
+    length_s: float
+
+    def fire(self) -> None:
+        """Call the callback now, as if the time had come."""
+        assert not self.handle.cancelled()
+        self.handle.cancel()
+        if self.context:
+            self.context.run(self.callback, *self.args)
+        else:
+            self.callback(*self.args)
+
+
+class ManualTimers:
+    """The timers of 1000 to 3000 s that were set while `manual_timers` lasted.
+
+    `asyncio.sleep`, `asyncio.timeout`, `call_later` and `call_at` each set one.
+    """
+
+    def __init__(self) -> None:
+        self.all: list[ManualTimer] = []
+
+    @property
+    def running(self) -> list[ManualTimer]:
+        return [timer for timer in self.all if not timer.handle.cancelled()]
+
+    @property
+    def lengths_s(self) -> list[int]:
+        """Of those that run, in the order in which they were set, to the second."""
+        return [round(timer.length_s) for timer in self.running]
+
+    def fire(self) -> None:
+        """Fire the timer that runs; there must be one and no other."""
+        (timer,) = self.running
+        timer.fire()
+
+
+@contextmanager
+def manual_timers() -> Iterator[ManualTimers]:
+    """Let the test fire the running loop's timers of 1000 to 3000 s, however slow the machine is."""
+    loop: Any = asyncio.get_running_loop()
+    timers = ManualTimers()
+    set_timer = loop.call_at
+
+    def call_at(
+        when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle: asyncio.TimerHandle = set_timer(when, callback, *args, context=context)
+        length_s = when - loop.time()
+        if MANUAL_S[0] <= round(length_s) <= MANUAL_S[1]:
+            timers.all.append(ManualTimer(handle, callback, args, context, length_s))
+        return handle
+
+    loop.call_at = call_at  # `call_later` calls it too
+    try:
+        yield timers
+    finally:
+        del loop.call_at

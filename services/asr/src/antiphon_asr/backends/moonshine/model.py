@@ -43,7 +43,7 @@ class Moonshine:
     def text(self, samples: Samples, gives_up: Callable[[], bool] = lambda: False) -> str | None:
         """The text of a clip in -1 to 1. `gives_up` is asked before each token; None when it said so.
 
-        A sentence that the decoder repeats is checked against the audio, which costs as much time again.
+        Words that the decoder repeats are checked against the audio, part by part: up to three times the time in all.
         """
         return text_without_loops(samples, lambda part: self._decoded(part, gives_up))
 
