@@ -26,6 +26,7 @@ from antiphon_bench.machine import load_average, machine
 from antiphon_orchestrator.records.options import RecordingOptions
 from antiphon_orchestrator.records.recording import MOST_PENDING_BYTES, Recording
 from antiphon_orchestrator.records.stereo import LEAD_IN_S
+from antiphon_orchestrator.serving import spare_lasting_objects
 
 FORMATS = ("wav", "flac", "opus")
 CALLER_HZ, AGENT_HZ = 16_000, 24_000
@@ -252,6 +253,7 @@ def main() -> None:
     if options.child:
         record_until_killed(options.child, options.format, options.output)
     formats = [options.format] if options.format else FORMATS
+    spare_lasting_objects()  # as in the orchestrator, whose loop this stands for
     idle_ms = asyncio.run(idle_stall_ms())
     with TemporaryDirectory(prefix="antiphon-") as folder:
         calls = Path(folder) / "calls"
