@@ -29,6 +29,9 @@ SAID = "The shop opens at nine and closes at six"
         # No words, or not yet.
         (Overlap(799), Ruling.WAIT),
         (Overlap(800), Ruling.STOP),
+        (Overlap(599, silence_ms=100), Ruling.WAIT),
+        (Overlap(600, silence_ms=64), Ruling.STOP),
+        (Overlap(600, silence_ms=64, text=""), Ruling.STOP),
         (Overlap(300, silence_ms=499), Ruling.WAIT),
         (Overlap(300, silence_ms=500), Ruling.RESUME),
         (Overlap(300, silence_ms=100, text=""), Ruling.RESUME),

@@ -41,8 +41,8 @@ class BargeIn:
     """
 
     language: str = ""
-    speech_ms: float = 500.0
-    unnoticed_ms: float = 300.0
+    speech_ms: float = 600.0
+    unnoticed_ms: float = 200.0
     listening_ms: float = 1500.0
     resume_ms: float = 500.0
     end_ms: float = 1000.0
@@ -57,6 +57,8 @@ class BargeIn:
         if overlap.silence_ms is None:
             unknown = not overlap.text
             return Ruling.STOP if unknown and overlap.speech_ms >= self.sure_ms else Ruling.WAIT
+        if not overlap.text and overlap.speech_ms >= self.speech_ms:
+            return Ruling.STOP
         heard_nothing = overlap.text is not None or overlap.silence_ms >= self.resume_ms
         return Ruling.RESUME if heard_nothing else Ruling.WAIT
 
