@@ -60,7 +60,7 @@ class _Echo(FrameProcessor):
 
 
 class EchoSessions(Sessions):
-    """Whose conversations answer clicks."""
+    """Sessions that answer each click with a click, to measure the line alone."""
 
     async def run(self, session: Session, transport: BaseTransport) -> None:
         params = PipelineParams(audio_in_sample_rate=INPUT_RATE_HZ, audio_out_sample_rate=OUTPUT_RATE_HZ)

@@ -1,4 +1,4 @@
-"""What the bench of turn policies makes, and when it finds that a policy ends a turn."""
+"""The rendered set of the turn-policy bench, and the moments at which it finds that a policy ends a turn."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whether speech over the agent's stops it: the rules, without a pipeline."""
+"""Rules by which speech over the agent's interrupts it, without a pipeline."""
 
 import pytest
 

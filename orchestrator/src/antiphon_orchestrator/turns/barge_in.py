@@ -1,4 +1,4 @@
-"""Whether what a caller says while the agent speaks is meant to stop it."""
+"""Rules that tell an interruption from a noise, a back-channel or the agent's own echo."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from .words import is_back_channel, spoken_words
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What is known of the caller's speech over the agent's.
+    """The caller's speech over the agent's, as far as it is known.
 
     `speech_ms` is how long it has lasted, `silence_ms` how long it has paused, None while it goes on; `text` is its
     words so far, "" when there are none, None while they are not known. Of the agent's reply, `said` is what has been
@@ -23,7 +23,7 @@ class Overlap:
 
 
 class Ruling(StrEnum):
-    """What becomes of the agent's reply, which is paused meanwhile."""
+    """The decision on the agent's reply, which is paused meanwhile."""
 
     WAIT = "wait"
     STOP = "stop"
@@ -72,7 +72,7 @@ class BargeIn:
 
 
 def is_echo(text: str, said: str) -> bool:
-    """Whether these are words that the agent has just said, two or more in a row."""
+    """Return True if these are words that the agent has just said, two or more in a row."""
     words, own = spoken_words(text), spoken_words(said)
     starts = range(len(own) - len(words) + 1)
     return len(words) > 1 and any(own[at : at + len(words)] == words for at in starts)

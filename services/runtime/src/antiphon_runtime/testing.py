@@ -92,7 +92,7 @@ class ManualTimers:
 
     @property
     def lengths_s(self) -> list[int]:
-        """Of those that run, in the order in which they were set, to the second."""
+        """Lengths of the running timers in whole seconds, in the order in which they were set."""
         return [round(timer.length_s) for timer in self.running]
 
     def fire(self) -> None:
