@@ -103,7 +103,31 @@ async def test_speech_pauses_the_agent_and_words_stop_it() -> None:
         assert talk.context.get_messages() == [{"role": "user", "content": "Wait a moment."}]
 
 
-async def test_half_a_second_of_speech_stops_the_agent_whatever_it_says() -> None:
+@pytest.mark.parametrize("said", ["Uh-huh", "opens at nine"])
+async def test_long_words_that_do_not_stop_the_agent_do_not_at_their_pause_either(said: str) -> None:
+    async with talking() as talk:
+        talk.playout.heard("The shop opens at nine.")
+        await talk.sends(VADUserStartedSpeakingFrame(start_secs=0.7), interim(said))
+        await talk.sends(*STOPPED)
+        assert talk.playout.paused and talk.turns == 0
+        await talk.sends(PauseTextFrame(sample=100, text=said))
+        assert not talk.playout.paused and talk.turns == 0
+
+
+async def test_long_speech_without_known_words_stops_the_agent_at_its_pause() -> None:
+    async with talking() as talk:
+        await talk.sends(VADUserStartedSpeakingFrame(start_secs=0.75), *STOPPED)
+        assert talk.turns == 1
+
+
+async def test_a_pause_that_is_told_late_makes_no_long_speech_of_a_syllable() -> None:
+    async with talking() as talk:
+        await talk.sends(VADUserStartedSpeakingFrame(start_secs=0.65))
+        await talk.sends(SpeechPausedFrame(sample=100, silence_ms=64, arrived_ms=300))
+        assert talk.playout.paused and talk.turns == 0
+
+
+async def test_long_speech_stops_the_agent_whatever_it_says() -> None:
     async with talking() as talk:
         await talk.sends(VADUserStartedSpeakingFrame(start_secs=0.3))
         assert talk.turns == 0

@@ -9,12 +9,12 @@ import numpy as np
 from aiortc.mediastreams import MediaStreamError
 from numpy.typing import NDArray
 
-# The server takes a silent data channel for a hang-up.
+# Pipecat's clients send them, and its own servers take a silent data channel for a hang-up.
 PING_S = 1.0
 
 
 async def ping(channel: Any) -> None:
-    """Keep the call alive until cancelled."""
+    """Send pings until cancelled, as Pipecat's clients do."""
     while True:
         if channel.readyState == "open":
             channel.send(f"ping: {time.time_ns()}")

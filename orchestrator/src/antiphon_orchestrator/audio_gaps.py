@@ -192,6 +192,7 @@ class GapFiller(FrameProcessor):
         self._ingress = IngressClock(self._policy, clock())
         self._backlog = Backlog(self._policy, self._rate_hz * BYTES_PER_SAMPLE, clock())
         self._task: asyncio.Task[None] | None = None
+        self._over = False
         self._waits = asyncio.Event()
 
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
@@ -215,7 +216,7 @@ class GapFiller(FrameProcessor):
 
     def _start(self) -> None:
         """Begin to count, unless the connection is only renewed: what it takes to connect at first is no gap."""
-        if self._task:
+        if self._task or self._over:
             return
         now_s = self._clock()
         self._ingress = IngressClock(self._policy, now_s)
@@ -223,6 +224,7 @@ class GapFiller(FrameProcessor):
         self._task = self.create_task(self._keep_time(), "gaps")
 
     async def _stop(self) -> None:
+        self._over = True
         task, self._task = self._task, None
         if task:
             await self.cancel_task(task)

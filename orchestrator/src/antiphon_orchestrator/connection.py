@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -114,8 +113,7 @@ class CallerConnection(SmallWebRTCConnection):
 
     def _on_message(self, message: str | bytes) -> None:
         if isinstance(message, str) and message.startswith("ping"):
-            self._last_received_time = time.time()
-            return
+            return  # Pipecat's clients send them; they need no answer and are no messages
         try:
             self._incoming.put_nowait(message[:KEPT])
         except asyncio.QueueFull:

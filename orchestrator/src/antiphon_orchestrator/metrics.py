@@ -70,7 +70,7 @@ class Metrics:
     """Per-turn latencies, and sessions. Turns without an answer are counted, never averaged.
 
     Every label has its values here, and every series is there from the start, so that a rate over one that has not
-    happened yet is 0 rather than nothing. Fields are registered in their order, which is that of docs/telemetry.md.
+    happened yet is 0 rather than nothing.
     """
 
     v2v: Histogram = field(

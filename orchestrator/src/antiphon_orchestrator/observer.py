@@ -15,7 +15,7 @@ from pipecat.frames.frames import (
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 
-from .answer_progress import AnswerProgress
+from .answer_progress import MS, AnswerProgress
 from .containment import Containment
 from .early import Early, Seen
 from .services.errors import breaks_answers
@@ -31,7 +31,6 @@ from .services.frames import (
 )
 from .timeline import Outcome, Turn, TurnListener
 
-MS = 1_000_000
 # Speech that goes on this soon after a commit, before its text has come, is the same turn: it was committed too early.
 RESUME_NS = 1000 * MS
 # Speech that begins this soon after late audio is itself late.

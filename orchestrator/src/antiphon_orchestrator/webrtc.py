@@ -26,7 +26,6 @@ MAX_BODY_BYTES = 256 * 1024
 # Media of an offer, by kind. Pipecat reads the first audio and switches two videos off; aiortc would decode each
 # further one in a thread of its own, for nobody.
 MOST_MEDIA = {"audio": 1, "video": 2, "application": 1}
-ALLOWED_MEDIA = "at most 1 audio, 2 video and 1 application are allowed"
 
 
 class WebRtcCalls:
@@ -182,8 +181,13 @@ def _checked_offer(body: dict[str, Any]) -> SmallWebRTCRequest:
         raise HTTPException(400, f"the offer's sdp cannot be read: {error!r}") from error
     kinds = [one.kind for one in media]
     if kinds[:1] != ["audio"] or any(kinds.count(kind) > MOST_MEDIA.get(kind, 0) for kind in kinds):
-        raise HTTPException(400, f"the offer's sdp has {_listed(kinds)}: audio must be first, and {ALLOWED_MEDIA}")
+        raise HTTPException(400, f"the offer's sdp has {_listed(kinds)}: audio must be first, and {_allowed_media()}")
     return SmallWebRTCRequest(sdp=sdp, type="offer", pc_id=pc_id, restart_pc=bool(body.get("restart_pc")))
+
+
+def _allowed_media() -> str:
+    *first, last = (f"{count} {kind}" for kind, count in MOST_MEDIA.items())
+    return f"at most {', '.join(first)} and {last} are allowed"
 
 
 def _listed(kinds: list[str]) -> str:

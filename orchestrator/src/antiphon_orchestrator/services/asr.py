@@ -207,7 +207,6 @@ class AntiphonSTTService(GrpcErrors, STTService):
 
     def _commit(self, sample: int) -> None:
         self._in_utterance = False
-        self.request_finalize()
         self._finalize(pb.FINALIZE_MODE_COMMIT, sample)
 
     def _finalize(self, mode: "pb.FinalizeMode.ValueType", sample: int) -> None:
@@ -275,9 +274,8 @@ class AntiphonSTTService(GrpcErrors, STTService):
             await self._cancel_ttfb_timeout()
             await self._push_outcome(EmptyUtteranceFrame())
         else:
-            self.confirm_finalize()
             await self.emit_stt_usage_metrics()
-            # Pipecat marks only one text, when several were asked for before it came.
+            # Pipecat would mark only one of several, when they were asked for before the first one came.
             text = TranscriptionFrame(
                 done.text, self._user_id, time_now_iso8601(), None, result=done, finalized=not self._in_utterance
             )

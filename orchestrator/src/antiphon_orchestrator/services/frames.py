@@ -22,12 +22,14 @@ class SpeechPausedFrame(SystemFrame):
 
     Parameters:
         sample: One past the last sample of speech.
-        silence_ms: How long it had been silent when this was noticed.
+        silence_ms: Length of the silence after which the service noticed it.
+        arrived_ms: Length of the audio that has arrived since; more, when the service is behind.
         speech_end_ns: When that last sample arrived, on the pipeline's clock.
     """
 
     sample: int = 0
     silence_ms: int = 0
+    arrived_ms: int = 0
     speech_end_ns: int = 0
 
 

@@ -219,7 +219,12 @@ class AntiphonTurnProcessor(GrpcErrors, FrameProcessor):
     async def _paused(self, sample: int, silence_ms: int) -> None:
         self._pause_sample = sample
         await self.push_frame(
-            SpeechPausedFrame(sample=sample, silence_ms=silence_ms, speech_end_ns=self._arrival_ns(sample))
+            SpeechPausedFrame(
+                sample=sample,
+                silence_ms=silence_ms,
+                arrived_ms=(self._heard_samples - sample) * 1000 // self._rate_hz,
+                speech_end_ns=self._arrival_ns(sample),
+            )
         )
         await self._maybe_stop()
 

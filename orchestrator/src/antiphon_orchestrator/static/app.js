@@ -4,7 +4,7 @@ const COLORS = {
   pause: "#9a9aa8", verdict: "#4f9d69", transcript: "#3aa6b9", llm: "#d9a441",
   tool: "#8c6d46", clause: "#e07b39", tts: "#b05fb0", transport: "#3b6fd4",
 };
-const PING_MS = 1000; // the server takes a silent data channel for a hang-up
+const PING_MS = 1000; // as Pipecat's clients do
 const element = (id) => document.getElementById(id);
 const latencies = [];
 let call = null;

@@ -11,7 +11,8 @@ class Overlap:
     """The caller's speech over the agent's, as far as it is known.
 
     `speech_ms` is how long it has lasted, `silence_ms` how long it has paused, None while it goes on; `text` is its
-    words so far, "" when there are none, None while they are not known. Of the agent's reply, `said` is what has been
+    words so far, "" when there are none, None while they are not known; `had_words` tells that some were known before
+    the pause, whose own are still to come. Of the agent's reply, `said` is what has been
     heard, and `left_ms` how much is still to come, None while it is being made.
     """
 
@@ -20,6 +21,7 @@ class Overlap:
     text: str | None = None
     said: str = ""
     left_ms: float | None = None
+    had_words: bool = False
 
 
 class Ruling(StrEnum):
@@ -36,8 +38,8 @@ class BargeIn:
     because a pause is noticed late: after 64 ms on an idle machine, 200 ms later on one whose models share two cores.
 
     Words that only show that the caller listens do not, unless they last `listening_ms` or come within `end_ms` of the
-    reply's end, where they are an answer. Nor does the agent's own voice, known by its words. `resume_ms` of silence
-    without words was a noise, and so was what the recognizer found none in.
+    reply's end, where they are an answer. Nor does the agent's own voice, known by its words. Of shorter speech,
+    `resume_ms` of silence without words was a noise, and so was what the recognizer found none in.
     """
 
     language: str = ""
@@ -57,7 +59,7 @@ class BargeIn:
         if overlap.silence_ms is None:
             unknown = not overlap.text
             return Ruling.STOP if unknown and overlap.speech_ms >= self.sure_ms else Ruling.WAIT
-        if not overlap.text and overlap.speech_ms >= self.speech_ms:
+        if not (overlap.text or overlap.had_words) and overlap.speech_ms >= self.speech_ms:
             return Ruling.STOP
         heard_nothing = overlap.text is not None or overlap.silence_ms >= self.resume_ms
         return Ruling.RESUME if heard_nothing else Ruling.WAIT

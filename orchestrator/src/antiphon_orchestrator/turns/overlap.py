@@ -58,6 +58,7 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
         self._onset_s: float | None = None
         self._pause_s: float | None = None
         self._text: str | None = None
+        self._had_words = False
         self._timer: asyncio.Task[None] | None = None
 
     async def cleanup(self) -> None:
@@ -103,6 +104,7 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
                 await self._start()
             case VADUserStartedSpeakingFrame():
                 self._onset_s, self._pause_s, self._text = time.monotonic() - frame.start_secs, None, None
+                self._had_words = False
                 if not self._paused_in_vain:
                     await self._silence(self._playout.pause)
                 await self._decide()
@@ -111,7 +113,9 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
                 await self._decide()
             case SpeechPausedFrame() if self._onset_s is not None:
                 # Its words come soon; those of a pause before are not all of them.
-                self._pause_s, self._text = time.monotonic() - frame.silence_ms / 1000, None
+                self._had_words = self._had_words or bool(self._text)
+                silence_ms = max(frame.silence_ms, frame.arrived_ms)
+                self._pause_s, self._text = time.monotonic() - silence_ms / 1000, None
                 await self._decide()
             case InterimTranscriptionFrame() if self._onset_s is not None:
                 self._text = frame.text
@@ -149,6 +153,7 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
             text=self._text,
             said=self._playout.said,
             left_ms=self._playout.left_ms,
+            had_words=self._had_words,
         )
         return self._policy.decide(overlap)
 
@@ -198,6 +203,7 @@ class OverlapStartStrategy(BaseUserTurnStartStrategy):
 
     async def _end(self) -> None:
         self._onset_s = self._pause_s = self._text = None
+        self._had_words = False
         await self._stop_waiting()
 
     async def _stop_waiting(self) -> None:

@@ -16,8 +16,8 @@ class Playout(BaseAudioFilter):
 
     While paused, the transport waits here with the chunk in its hand, and everything behind it stays in the queue.
     The same while the line is lost, as when a peer connection is made anew. `begin`, `queued` and `end` are told by who
-    hands replies to the transport. A transport that cannot write in time
-    does not catch up: by how much it falls behind counts as a pause. `now_ns` is the clock.
+    hands replies to the transport. A transport that cannot write in time does not catch up: by how much it falls behind
+    counts as a pause. `now_ns` is the clock.
     """
 
     def __init__(self, now_ns: Callable[[], int] = time.monotonic_ns) -> None:

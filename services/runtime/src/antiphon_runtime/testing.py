@@ -64,17 +64,14 @@ class ManualTimer:
     handle: asyncio.TimerHandle
     callback: Callable[..., object]
     args: tuple[Any, ...]
-    context: contextvars.Context | None
+    context: contextvars.Context
     length_s: float
 
     def fire(self) -> None:
         """Call the callback now, as if the time had come."""
         assert not self.handle.cancelled()
         self.handle.cancel()
-        if self.context:
-            self.context.run(self.callback, *self.args)
-        else:
-            self.callback(*self.args)
+        self.context.run(self.callback, *self.args)
 
 
 class ManualTimers:
@@ -103,7 +100,10 @@ class ManualTimers:
 
 @contextmanager
 def manual_timers() -> Iterator[ManualTimers]:
-    """Let the test fire the running loop's timers of 1000 to 3000 s, however slow the machine is."""
+    """Let the test fire the running loop's timers of 1000 to 3000 s, however slow the machine is.
+
+    For asyncio's own loop, whose methods can be replaced.
+    """
     loop: Any = asyncio.get_running_loop()
     timers = ManualTimers()
     set_timer = loop.call_at
@@ -111,6 +111,7 @@ def manual_timers() -> Iterator[ManualTimers]:
     def call_at(
         when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
+        context = context or contextvars.copy_context()
         handle: asyncio.TimerHandle = set_timer(when, callback, *args, context=context)
         length_s = when - loop.time()
         if MANUAL_S[0] <= round(length_s) <= MANUAL_S[1]:
